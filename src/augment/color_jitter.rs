@@ -1,0 +1,159 @@
+use super::{Augment, pillow};
+use crate::{
+    error::Result,
+    tensor::{Image, Rng},
+};
+use garde::Validate;
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
+use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
+use std::{borrow::Cow, fmt};
+
+/// Changes brightness, contrast, saturation and hue by random amounts in random order. torchvision's `ColorJitter` on PIL
+/// images, bit for bit.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema, Validate)]
+#[serde(deny_unknown_fields, default)]
+pub struct ColorJitter {
+    /// Factor between `1 - x` (not below 0) and `1 + x`, or between the two of `[low, high]`; 1 changes nothing.
+    #[garde(custom(factor))]
+    pub brightness: Amount,
+    /// Likewise; 0 is the mean gray.
+    #[garde(custom(factor))]
+    pub contrast: Amount,
+    /// Likewise; 0 is gray.
+    #[garde(custom(factor))]
+    pub saturation: Amount,
+    /// Turns the hue by between `-x` and `x` of the circle, or by `[low, high]`, at most half of it; 0 changes nothing.
+    #[garde(custom(turn))]
+    pub hue: Amount,
+}
+
+/// How much to change: a number to both sides of no change, or the two ends.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Amount {
+    Around(f64),
+    Between([f64; 2]),
+}
+
+impl Default for Amount {
+    fn default() -> Self {
+        Self::Around(0.0)
+    }
+}
+
+impl Amount {
+    /// The ends of a factor.
+    fn factors(self) -> [f64; 2] {
+        match self {
+            Self::Around(x) => [(1.0 - x).max(0.0), 1.0 + x],
+            Self::Between(ends) => ends,
+        }
+    }
+
+    /// The ends of a turn of the hue.
+    fn turns(self) -> [f64; 2] {
+        match self {
+            Self::Around(x) => [-x, x],
+            Self::Between(ends) => ends,
+        }
+    }
+}
+
+fn factor(amount: &Amount, _: &()) -> garde::Result {
+    let [low, high] = amount.factors();
+    match *amount {
+        Amount::Around(x) if x < 0.0 => Err(garde::Error::new("lower than 0")),
+        _ if 0.0 <= low && low <= high => Ok(()),
+        _ => Err(garde::Error::new("must be [low, high], neither below 0")),
+    }
+}
+
+fn turn(amount: &Amount, _: &()) -> garde::Result {
+    let [low, high] = amount.turns();
+    match *amount {
+        Amount::Around(x) if x < 0.0 => Err(garde::Error::new("lower than 0")),
+        Amount::Around(x) if x > 0.5 => Err(garde::Error::new("greater than 0.5")),
+        _ if -0.5 <= low && low <= high && high <= 0.5 => Ok(()),
+        _ => Err(garde::Error::new("must be [low, high], both between -0.5 and 0.5")),
+    }
+}
+
+type Change = fn(&mut Image, f64);
+
+impl Augment for ColorJitter {
+    /// As torchvision: the order of all four is drawn first, then the amount of each that is switched on.
+    fn sample(&self, image: &mut Image, rng: &mut Rng) -> Result<()> {
+        let order = rng.permutation(4);
+        let [brightness, contrast, saturation] = [self.brightness, self.contrast, self.saturation].map(Amount::factors);
+        let changes: [(Change, [f64; 2], f64); 4] = [
+            (pillow::adjust_brightness, brightness, 1.0),
+            (pillow::adjust_contrast, contrast, 1.0),
+            (pillow::adjust_saturation, saturation, 1.0),
+            (pillow::adjust_hue, self.hue.turns(), 0.0),
+        ];
+        let amounts = changes.map(|(_, [low, high], none)| {
+            let off = low == none && high == none;
+            (!off).then(|| rng.range(low, high))
+        });
+        for place in order {
+            if let Some(amount) = amounts[place] {
+                changes[place].0(image, amount);
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Serialize for Amount {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        match self {
+            Self::Around(x) => serializer.serialize_f64(*x),
+            Self::Between(ends) => ends.serialize(serializer),
+        }
+    }
+}
+
+impl<'de> Deserialize<'de> for Amount {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Visitor;
+        impl<'de> de::Visitor<'de> for Visitor {
+            type Value = Amount;
+
+            fn expecting(&self, f: &mut fmt::Formatter) -> fmt::Result {
+                f.write_str("a number or [low, high]")
+            }
+
+            fn visit_f64<E: de::Error>(self, x: f64) -> Result<Amount, E> {
+                Ok(Amount::Around(x))
+            }
+
+            fn visit_i64<E: de::Error>(self, x: i64) -> Result<Amount, E> {
+                Ok(Amount::Around(x as f64))
+            }
+
+            fn visit_u64<E: de::Error>(self, x: u64) -> Result<Amount, E> {
+                Ok(Amount::Around(x as f64))
+            }
+
+            fn visit_seq<A: de::SeqAccess<'de>>(self, sequence: A) -> Result<Amount, A::Error> {
+                <[f64; 2]>::deserialize(de::value::SeqAccessDeserializer::new(sequence)).map(Amount::Between)
+            }
+        }
+        deserializer.deserialize_any(Visitor)
+    }
+}
+
+impl JsonSchema for Amount {
+    fn schema_name() -> Cow<'static, str> {
+        "Amount".into()
+    }
+
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        json_schema!({
+            "description": "A number to both sides of no change, or [low, high].",
+            "anyOf": [
+                { "type": "number", "minimum": 0 },
+                { "type": "array", "items": { "type": "number" }, "minItems": 2, "maxItems": 2 }
+            ]
+        })
+    }
+}

@@ -1,0 +1,85 @@
+use super::{
+    Augment, Batch, Scope,
+    mixing::{Pairing, draw_share},
+};
+use crate::{error::Result, tensor::Rng};
+use garde::Validate;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+/// Pastes a box of another image into each image and mixes the targets by area; the whole batch shares the box.
+/// torchvision's `v2.CutMix`. Yun et al. 2019, arXiv:1905.04899.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema, Validate)]
+#[serde(deny_unknown_fields, default)]
+pub struct Cutmix {
+    /// Shape of the distribution of the area that stays, Beta(alpha, alpha).
+    #[garde(range(min = 1e-3))]
+    #[schemars(range(min = 1e-3))]
+    pub alpha: f64,
+    /// Probability that a batch is mixed.
+    #[garde(range(min = 0.0, max = 1.0))]
+    #[schemars(range(min = 0.0, max = 1.0))]
+    pub p: f64,
+    /// Which image each image's box comes from.
+    #[garde(skip)]
+    pub pairing: Pairing,
+}
+
+impl Default for Cutmix {
+    fn default() -> Self {
+        Self { alpha: 1.0, p: 1.0, pairing: Pairing::Roll }
+    }
+}
+
+/// A part of an image, in pixels: from the first to before the last.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Area {
+    pub x: [usize; 2],
+    pub y: [usize; 2],
+}
+
+impl Area {
+    /// The box of area `1 - share` around a center, cut off at the border.
+    pub fn around(center: [usize; 2], share: f64, width: usize, height: usize) -> Self {
+        let half = 0.5 * (1.0 - share).max(0.0).sqrt();
+        let span = |center: usize, size: usize| {
+            let half = (half * size as f64) as usize;
+            [center.saturating_sub(half), (center + half).min(size)]
+        };
+        Self { x: span(center[0], width), y: span(center[1], height) }
+    }
+
+    fn pixels(&self) -> usize {
+        (self.x[1] - self.x[0]) * (self.y[1] - self.y[0])
+    }
+}
+
+impl Augment for Cutmix {
+    fn scope(&self) -> Scope {
+        Scope::Batch
+    }
+
+    fn batch(&self, batch: &mut Batch, rng: &mut Rng) -> Result<()> {
+        if rng.chance(self.p) {
+            let share = draw_share(self.alpha, rng);
+            let center = [rng.below(batch.width), rng.below(batch.height)];
+            self.paste(batch, Area::around(center, share, batch.width, batch.height));
+        }
+        Ok(())
+    }
+}
+
+impl Cutmix {
+    /// Pastes this box; targets follow the area that it really has.
+    pub fn paste(&self, batch: &mut Batch, area: Area) {
+        let width = batch.width;
+        batch.mix_images(self.pairing, |own, other| {
+            for y in area.y[0]..area.y[1] {
+                let row = (y * width + area.x[0]) * 3..(y * width + area.x[1]) * 3;
+                own[row.clone()].copy_from_slice(&other[row]);
+            }
+        });
+        let share = 1.0 - area.pixels() as f64 / (batch.width * batch.height).max(1) as f64;
+        batch.mix_targets(self.pairing, share);
+    }
+}

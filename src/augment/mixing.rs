@@ -1,0 +1,66 @@
+//! What mixup and cutmix share: which images meet.
+
+use super::Batch;
+use crate::tensor::Rng;
+use rayon::prelude::*;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+/// Which image each image of a batch is mixed with.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Pairing {
+    /// The one before it, the first with the last, as torchvision.
+    #[default]
+    Roll,
+    /// The one as far from the other end of the batch, as timm.
+    Flip,
+}
+
+impl Pairing {
+    fn partner(self, sample: usize, samples: usize) -> usize {
+        match self {
+            Self::Roll => (sample + samples - 1) % samples,
+            Self::Flip => samples - 1 - sample,
+        }
+    }
+}
+
+/// The share that an image keeps of itself: Beta(alpha, alpha).
+pub fn draw_share(alpha: f64, rng: &mut Rng) -> f64 {
+    rng.beta(alpha, alpha)
+}
+
+impl Batch<'_> {
+    /// Changes every image, given its unchanged partner.
+    pub(super) fn mix_images(&mut self, pairing: Pairing, mix: impl Fn(&mut [f32], &[f32]) + Sync) {
+        let size = self.height * self.width * 3;
+        pair_rows(self.images, size, self.samples, pairing, mix);
+    }
+
+    /// `share * own + (1 - share) * partner's`.
+    pub(super) fn mix_targets(&mut self, pairing: Pairing, share: f64) {
+        pair_rows(self.targets, self.classes, self.samples, pairing, |own, other| average(own, other, share));
+    }
+}
+
+fn pair_rows(
+    values: &mut [f32],
+    size: usize,
+    samples: usize,
+    pairing: Pairing,
+    mix: impl Fn(&mut [f32], &[f32]) + Sync,
+) {
+    let before = values.to_vec();
+    let rows = values.par_chunks_exact_mut(size.max(1)).enumerate();
+    rows.for_each(|(sample, own)| {
+        let start = pairing.partner(sample, samples) * size;
+        mix(own, &before[start..start + size]);
+    });
+}
+
+/// `share * own + (1 - share) * other`, rounded as torchvision does.
+pub fn average(own: &mut [f32], other: &[f32], share: f64) {
+    let (share, rest) = (share as f32, (1.0 - share) as f32);
+    own.iter_mut().zip(other).for_each(|(own, other)| *own = rest * other + share * *own);
+}

@@ -1,0 +1,217 @@
+//! EfficientNet, timm's `efficientnet.py` and its builder. Tan & Le 2019, arXiv:1905.11946.
+
+use super::{
+    Backbone, Entry, Options, Pretrained,
+    parts::{Classifier, ConvNorm, SqueezeExcite},
+};
+use crate::{
+    error::Result,
+    tensor::{
+        Builder, Init, Pass, Tensor,
+        layers::{BatchNorm, Conv2d, DropPath},
+        ops::{self, Activation, Window},
+    },
+};
+
+pub const EFFICIENTNET_B0: Entry = Entry {
+    name: "efficientnet_b0",
+    about: "EfficientNet-B0, 5.3 M parameters. Tan & Le 2019, arXiv:1905.11946.",
+    pretrained: &[
+        Pretrained::imagenet("ra_in1k", 224, 224, 0.875),
+        Pretrained::inception("ra4_e3600_r224_in1k", 224, 256, 1.0),
+    ],
+    classifier: "classifier",
+    build: |b, options| Ok(Box::new(EfficientNet::new(b, options, 1.0, 1.0)?)),
+};
+
+pub const EFFICIENTNET_B1: Entry = Entry {
+    name: "efficientnet_b1",
+    about: "EfficientNet-B1, 7.8 M parameters. Tan & Le 2019, arXiv:1905.11946.",
+    pretrained: &[
+        Pretrained::inception("ra4_e3600_r240_in1k", 240, 288, 1.0),
+        Pretrained::imagenet("ft_in1k", 224, 256, 1.0),
+    ],
+    classifier: "classifier",
+    build: |b, options| Ok(Box::new(EfficientNet::new(b, options, 1.0, 1.1)?)),
+};
+
+pub const EFFICIENTNET_B2: Entry = Entry {
+    name: "efficientnet_b2",
+    about: "EfficientNet-B2, 9.1 M parameters. Tan & Le 2019, arXiv:1905.11946.",
+    pretrained: &[Pretrained::imagenet("ra_in1k", 256, 288, 1.0)],
+    classifier: "classifier",
+    build: |b, options| Ok(Box::new(EfficientNet::new(b, options, 1.1, 1.2)?)),
+};
+
+pub const EFFICIENTNET_B3: Entry = Entry {
+    name: "efficientnet_b3",
+    about: "EfficientNet-B3, 12.2 M parameters. Tan & Le 2019, arXiv:1905.11946.",
+    pretrained: &[Pretrained::imagenet("ra2_in1k", 288, 320, 1.0)],
+    classifier: "classifier",
+    build: |b, options| Ok(Box::new(EfficientNet::new(b, options, 1.2, 1.4)?)),
+};
+
+pub const EFFICIENTNET_B4: Entry = Entry {
+    name: "efficientnet_b4",
+    about: "EfficientNet-B4, 19.3 M parameters. Tan & Le 2019, arXiv:1905.11946.",
+    pretrained: &[Pretrained::imagenet("ra2_in1k", 320, 384, 1.0)],
+    classifier: "classifier",
+    build: |b, options| Ok(Box::new(EfficientNet::new(b, options, 1.4, 1.8)?)),
+};
+
+/// One stage of the paper's Table 1, before scaling.
+struct Stage {
+    blocks: usize,
+    kernel: usize,
+    /// Of the stage's first block.
+    stride: usize,
+    /// Channels inside a block as a multiple of its input's; 1 leaves the expanding layer out.
+    expansion: usize,
+    channels: usize,
+}
+
+const STAGES: [Stage; 7] = [
+    Stage { blocks: 1, kernel: 3, stride: 1, expansion: 1, channels: 16 },
+    Stage { blocks: 2, kernel: 3, stride: 2, expansion: 6, channels: 24 },
+    Stage { blocks: 2, kernel: 5, stride: 2, expansion: 6, channels: 40 },
+    Stage { blocks: 3, kernel: 3, stride: 2, expansion: 6, channels: 80 },
+    Stage { blocks: 3, kernel: 5, stride: 1, expansion: 6, channels: 112 },
+    Stage { blocks: 4, kernel: 5, stride: 2, expansion: 6, channels: 192 },
+    Stage { blocks: 1, kernel: 3, stride: 1, expansion: 6, channels: 320 },
+];
+
+const POINT: Window = Window::square(1, 1, 0);
+
+struct EfficientNet {
+    stem: ConvNorm,
+    blocks: Vec<Block>,
+    head: ConvNorm,
+    classifier: Classifier,
+}
+
+impl EfficientNet {
+    /// With the paper's multipliers of channels and of blocks per stage.
+    fn new(b: &Builder, options: &Options, width: f64, depth: f64) -> Result<Self> {
+        let depths = STAGES.map(|stage| (stage.blocks as f64 * depth).ceil() as usize);
+        let total: usize = depths.iter().sum();
+        let mut channels = round_channels(32, width);
+        let stem = layer(b, ["conv_stem", "bn1"], [3, channels], Window::square(3, 2, 1), 1, Activation::Silu)?;
+        let mut blocks = Vec::with_capacity(total);
+        for (index, (stage, depth)) in STAGES.iter().zip(depths).enumerate() {
+            for block in 0..depth {
+                let stride = if block == 0 { stage.stride } else { 1 };
+                let drop_path = options.drop_path * blocks.len() as f64 / total as f64;
+                let outputs = round_channels(stage.channels, width);
+                let b = b.pp("blocks").pp(index).pp(block);
+                blocks.push(Block::new(&b, stage, [channels, outputs], stride, drop_path)?);
+                channels = outputs;
+            }
+        }
+        let features = round_channels(1280, width);
+        let head = layer(b, ["conv_head", "bn2"], [channels, features], POINT, 1, Activation::Silu)?;
+        let classifier = Classifier::new(&b.pp("classifier"), features, options, classifier_init(options.classes))?;
+        Ok(Self { stem, blocks, head, classifier })
+    }
+}
+
+impl Backbone for EfficientNet {
+    fn features(&self, images: &Tensor, pass: &Pass) -> Result<Tensor> {
+        let mut x = self.stem.forward(images, pass)?;
+        for block in &self.blocks {
+            x = block.forward(&x, pass)?;
+        }
+        ops::global_avg_pool(&self.head.forward(&x, pass)?)
+    }
+
+    fn head(&self, features: &Tensor, pass: &Pass) -> Result<Tensor> {
+        self.classifier.forward(features, pass)
+    }
+}
+
+/// timm's `InvertedResidual`, or its `DepthwiseSeparableConv` where nothing is expanded:
+/// expand, depthwise, squeeze-excite, project, and the input added where the shapes agree.
+struct Block {
+    expand: Option<ConvNorm>,
+    depthwise: ConvNorm,
+    squeeze_excite: SqueezeExcite,
+    project: ConvNorm,
+    shortcut: bool,
+    drop_path: DropPath,
+}
+
+impl Block {
+    fn new(b: &Builder, stage: &Stage, [inputs, outputs]: [usize; 2], stride: usize, drop_path: f64) -> Result<Self> {
+        let middle = inputs * stage.expansion;
+        let window = Window::square(stage.kernel, stride, stage.kernel / 2);
+        let expands = stage.expansion > 1;
+        let names = if expands { ["bn2", "conv_pwl", "bn3"] } else { ["bn1", "conv_pw", "bn2"] };
+        let expand = || layer(b, ["conv_pw", "bn1"], [inputs, middle], POINT, 1, Activation::Silu);
+        Ok(Self {
+            expand: expands.then(expand).transpose()?,
+            depthwise: layer(b, ["conv_dw", names[0]], [middle, middle], window, middle, Activation::Silu)?,
+            // Reduced to a quarter of the block's input, not of its middle.
+            squeeze_excite: SqueezeExcite::new(&b.pp("se"), middle, inputs / 4, Activation::Silu)?,
+            project: layer(b, [names[1], names[2]], [middle, outputs], POINT, 1, Activation::Identity)?,
+            shortcut: stride == 1 && inputs == outputs,
+            drop_path: DropPath::new(b, drop_path),
+        })
+    }
+
+    fn forward(&self, x: &Tensor, pass: &Pass) -> Result<Tensor> {
+        let expanded = match &self.expand {
+            Some(layer) => &layer.forward(x, pass)?,
+            None => x,
+        };
+        let y = self.squeeze_excite.forward(&self.depthwise.forward(expanded, pass)?, pass)?;
+        match self.shortcut {
+            true => self.project.forward_residual(&y, x, &self.drop_path, pass),
+            false => self.project.forward(&y, pass),
+        }
+    }
+}
+
+/// A convolution and a norm with these names, `[inputs, outputs]` channels, and the initial values of the TPU code:
+/// normal with std sqrt(2 / (k * k * outputs / groups)), timm's `_init_weight_goog`.
+fn layer(
+    b: &Builder,
+    [conv, norm]: [&str; 2],
+    [inputs, outputs]: [usize; 2],
+    window: Window,
+    groups: usize,
+    activation: Activation,
+) -> Result<ConvNorm> {
+    let fan_out = window.kernel[0] * window.kernel[1] * outputs / groups;
+    let init = Init::Normal { std: (2.0 / fan_out as f64).sqrt() };
+    Ok(ConvNorm {
+        conv: Conv2d::with(&b.pp(conv), inputs, outputs, window, groups, init)?,
+        norm: BatchNorm::new(&b.pp(norm), outputs, activation)?,
+    })
+}
+
+/// timm's `_init_weight_goog` of a linear layer: fan_in counts as 0, so that two classes start at U(+-0.71).
+fn classifier_init(classes: usize) -> [Init; 2] {
+    [Init::Uniform { bound: 1.0 / (classes.max(1) as f64).sqrt() }, Init::ZEROS]
+}
+
+/// timm's `round_channels`: to the nearest multiple of 8, but not down by more than a tenth.
+fn round_channels(channels: usize, multiplier: f64) -> usize {
+    let wanted = channels as f64 * multiplier;
+    let rounded = ((wanted + 4.0) as usize / 8 * 8).max(8);
+    if (rounded as f64) < 0.9 * wanted { rounded + 8 } else { rounded }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{backbone::tests::timm_drop_paths, tensor::Device};
+
+    #[test]
+    fn stochastic_depth_grows_as_in_timm() {
+        let options = Options { classes: 2, drop_rate: 0.0, drop_path: 0.2 };
+        let net = EfficientNet::new(&Builder::blank(&Device::Cpu), &options, 1.0, 1.1).unwrap();
+        let rates: Vec<f64> = net.blocks.iter().map(|block| block.drop_path.rate).collect();
+        assert_eq!(rates.len(), 23);
+        let close = |(ours, theirs): (&f64, f64)| (ours - theirs).abs() < 1e-7;
+        assert!(rates.iter().zip(timm_drop_paths("efficientnet_b1")).all(close), "{rates:?}");
+    }
+}

@@ -1,0 +1,184 @@
+//! Backbones: timm's models, layer for layer, under timm's names.
+//!
+//! A family is one file; each of its models is an [`Entry`] and one line of [`BACKBONES`].
+
+mod efficientnet;
+mod hub;
+mod load;
+mod parts;
+pub mod pretrained;
+mod resnet;
+
+pub use load::{load_pretrained, load_weights};
+
+use crate::{
+    error::{Error, Result},
+    tensor::{Builder, Device, Key, Params, Pass, Tensor},
+};
+
+/// Every backbone there is.
+pub static BACKBONES: &[Entry] = &[
+    resnet::RESNET18,
+    resnet::RESNET34,
+    resnet::RESNET50,
+    efficientnet::EFFICIENTNET_B0,
+    efficientnet::EFFICIENTNET_B1,
+    efficientnet::EFFICIENTNET_B2,
+    efficientnet::EFFICIENTNET_B3,
+    efficientnet::EFFICIENTNET_B4,
+];
+
+/// A classifier: images to features to logits.
+pub trait Backbone: Send + Sync {
+    /// `(N, H, W, 3)` normalized images to `(N, width)` pooled features.
+    fn features(&self, images: &Tensor, pass: &Pass) -> Result<Tensor>;
+
+    /// `(N, width)` pooled features to `(N, classes)` logits.
+    fn head(&self, features: &Tensor, pass: &Pass) -> Result<Tensor>;
+
+    /// `(N, H, W, 3)` normalized images to `(N, classes)` logits.
+    fn forward(&self, images: &Tensor, pass: &Pass) -> Result<Tensor> {
+        self.head(&self.features(images, pass)?, pass)
+    }
+}
+
+/// A set of pretrained weights, and how the images it was trained on were prepared.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Pretrained {
+    /// timm's tag, the part behind the dot of `efficientnet_b1.ft_in1k`.
+    pub tag: &'static str,
+    pub mean: [f32; 3],
+    pub std: [f32; 3],
+    /// Side of the training images, in pixels.
+    pub size: usize,
+    /// Side that timm evaluates at, in pixels.
+    pub test_size: usize,
+    /// The share of a side that timm keeps when it crops the centre for evaluation at `test_size`.
+    pub crop: f32,
+    /// Pillow's filter that images were resized with.
+    pub interpolation: &'static str,
+    /// Classes of the file's own head; 0 where it has none.
+    pub classes: usize,
+    /// The licence of the weights, as an SPDX name in lower case; empty where timm states none.
+    pub license: &'static str,
+}
+
+impl Pretrained {
+    /// ImageNet-1k weights with the normalization of torchvision, at the given sizes.
+    const fn imagenet(tag: &'static str, size: usize, test_size: usize, crop: f32) -> Self {
+        Self {
+            tag,
+            mean: [0.485, 0.456, 0.406],
+            std: [0.229, 0.224, 0.225],
+            size,
+            test_size,
+            crop,
+            interpolation: "bicubic",
+            classes: 1000,
+            license: "apache-2.0",
+        }
+    }
+
+    /// The same, normalized to -1..1 as in Inception.
+    const fn inception(tag: &'static str, size: usize, test_size: usize, crop: f32) -> Self {
+        Self { mean: [0.5; 3], std: [0.5; 3], ..Self::imagenet(tag, size, test_size, crop) }
+    }
+
+    /// The same, resized bilinearly.
+    const fn bilinear(self) -> Self {
+        Self { interpolation: "bilinear", ..self }
+    }
+
+    /// The same under another licence.
+    const fn license(self, license: &'static str) -> Self {
+        Self { license, ..self }
+    }
+}
+
+/// What every build of a backbone is told.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Options {
+    pub classes: usize,
+    /// Dropout in front of the classifier.
+    pub drop_rate: f64,
+    /// Largest rate of stochastic depth.
+    pub drop_path: f64,
+}
+
+/// One model of the registry.
+pub struct Entry {
+    /// timm's name, without a tag.
+    pub name: &'static str,
+    /// What it is, in one line, with its paper.
+    pub about: &'static str,
+    /// Known pretrained weights, timm's default of today first.
+    pub pretrained: &'static [Pretrained],
+    /// The classifier's module, whose parameters are replaced when the class count differs, e.g. `fc`.
+    pub classifier: &'static str,
+    pub build: fn(&Builder, &Options) -> Result<Box<dyn Backbone>>,
+}
+
+/// A built backbone and its parameters.
+pub struct Model {
+    pub entry: &'static Entry,
+    pub net: Box<dyn Backbone>,
+    pub params: Params,
+}
+
+/// A registry entry and the pretrained weights that a name means.
+#[derive(Clone, Copy)]
+pub struct Found {
+    pub entry: &'static Entry,
+    /// Those of the name's tag, timm's default where it has none.
+    pub pretrained: &'static Pretrained,
+}
+
+/// What timm's name, with or without a tag, means: `resnet18`, `efficientnet_b1.ft_in1k`.
+///
+/// An unknown name or tag is the user's mistake; the message has the nearest known ones.
+pub fn find(name: &str) -> Result<Found> {
+    let (model, tag) = name.split_once('.').map_or((name, None), |(model, tag)| (model, Some(tag)));
+    let names = || BACKBONES.iter().map(|entry| entry.name);
+    let entry = BACKBONES
+        .iter()
+        .find(|entry| entry.name == model)
+        .ok_or_else(|| Error::user(format!("there is no backbone `{model}`; {}", nearest(model, names()))))?;
+    let pretrained = match tag {
+        None => entry.pretrained.first(),
+        Some(tag) => entry.pretrained.iter().find(|pretrained| pretrained.tag == tag),
+    };
+    let tags = || entry.pretrained.iter().map(|pretrained| pretrained.tag);
+    let unknown = || {
+        format!("{model} has no weights `{}`; {}", tag.unwrap_or_default(), nearest(tag.unwrap_or_default(), tags()))
+    };
+    Ok(Found { entry, pretrained: pretrained.ok_or_else(|| Error::user(unknown()))? })
+}
+
+/// Builds a backbone with fresh parameters, which depend on the key and on their names alone.
+pub fn build(name: &str, options: &Options, device: &Device, key: Key) -> Result<Model> {
+    let entry = find(name)?.entry;
+    let builder = Builder::new(device, key);
+    let net = (entry.build)(&builder, options)?;
+    Ok(Model { entry, net, params: builder.params() })
+}
+
+/// "did you mean .. ?" and what there is.
+fn nearest<'a>(wrong: &str, known: impl Iterator<Item = &'a str>) -> String {
+    let known: Vec<&str> = known.collect();
+    let score = |name: &&str| strsim::normalized_damerau_levenshtein(wrong, name);
+    let best = known.iter().copied().max_by(|a, b| score(a).total_cmp(&score(b)));
+    let hint = best.filter(|name| score(name) > 0.5).map(|name| format!("did you mean `{name}`? "));
+    format!("{}known: {}", hint.unwrap_or_default(), known.join(", "))
+}
+
+#[cfg(test)]
+mod tests {
+    /// timm's rates of stochastic depth, block by block, at a largest rate of 0.2.
+    pub fn timm_drop_paths(name: &str) -> Vec<f64> {
+        let golden: serde_json::Value =
+            serde_json::from_str(include_str!("../../tests/golden/backbones.json")).unwrap();
+        let models = golden["models"].as_array().unwrap();
+        let model = models.iter().find(|model| model["name"] == name).unwrap();
+        model["drop_paths"].as_array().unwrap().iter().map(|rate| rate.as_f64().unwrap()).collect()
+    }
+}

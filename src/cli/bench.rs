@@ -1,0 +1,63 @@
+use super::output;
+use crate::{
+    error::{Error, Result},
+    train::speed::{self, Bench},
+};
+
+/// Images per second of a full training step (forward, backward, Adam) on resident data
+#[derive(clap::Args)]
+pub struct Args {
+    /// timm's name
+    #[arg(long)]
+    backbone: String,
+    /// Width and height of the images
+    #[arg(long, default_value_t = 224)]
+    size: usize,
+    /// Images of one step
+    #[arg(long, default_value_t = 32)]
+    batch: usize,
+    /// Number format: auto or f32 on the CPU
+    #[arg(long, default_value = "auto")]
+    precision: String,
+    /// cpu
+    #[arg(long, default_value = "cpu")]
+    device: String,
+    /// Threads [default: every core]
+    #[arg(long)]
+    threads: Option<usize>,
+    /// Counted steps, after two that are not
+    #[arg(long, default_value_t = 10)]
+    steps: usize,
+    /// Print JSON
+    #[arg(long)]
+    json: bool,
+}
+
+pub fn run(args: &Args) -> Result<u8> {
+    if !matches!(args.precision.as_str(), "auto" | "f32") || args.device != "cpu" {
+        return Err(Error::user("bench measures f32 on the CPU: --precision f32 --device cpu"));
+    }
+    let threads = match args.threads {
+        Some(threads) => threads.max(1),
+        None => std::thread::available_parallelism().map_or(1, usize::from),
+    };
+    let bench = Bench { backbone: &args.backbone, size: args.size, batch: args.batch, steps: args.steps.max(1) };
+    let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().map_err(Error::bug)?;
+    let speed = pool.install(|| speed::measure(&bench))?;
+    if args.json {
+        output::line(serde_json::to_string(&speed).map_err(Error::bug)?)?;
+    } else {
+        output::line(format_args!(
+            "{} {}x{} batch {}, {threads} threads: {:.1} images/s (median step {:.1} ms, fastest {:.1} ms), {}",
+            args.backbone,
+            args.size,
+            args.size,
+            args.batch,
+            speed.images_per_second,
+            speed.median_ms,
+            speed.fastest_ms,
+            speed.peak_memory_mib.map_or("peak memory unknown".into(), |mib| format!("peak memory {mib:.0} MiB")),
+        ))?;
+    }
+    Ok(0)
+}

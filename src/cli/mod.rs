@@ -1,0 +1,94 @@
+//! The command line: one file per command.
+
+mod bench;
+mod compare;
+mod data;
+mod doctor;
+mod eval;
+mod exec;
+mod explain;
+mod init;
+mod inputs;
+mod list;
+mod output;
+mod plan;
+mod planning;
+mod predict;
+mod query;
+mod report;
+mod schema;
+mod show;
+mod sweep;
+
+use crate::error::Result;
+use clap::{Parser, Subcommand};
+use std::process::ExitCode;
+
+/// Runs every training run an experiment file describes, and says which experiment is better, by how much, and how sure
+/// that is.
+#[derive(Parser)]
+#[command(name = "runner", version, arg_required_else_help = true, max_term_width = 110)]
+#[command(after_help = "Exit codes: 0 done, 1 some runs failed, 2 a mistake in the file or command line, 3 a bug.\n\
+    Start with: runner init > my.toml; runner plan my.toml; runner sweep my.toml")]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    Sweep(sweep::Args),
+    Plan(plan::Args),
+    Report(report::Args),
+    Compare(compare::Args),
+    List(list::Args),
+    Show(show::Args),
+    Query(query::Args),
+    Predict(predict::Args),
+    Eval(eval::Args),
+    Bench(bench::Args),
+    #[command(subcommand)]
+    Data(data::Args),
+    Explain(explain::Args),
+    Schema(schema::Args),
+    Init(init::Args),
+    Doctor(doctor::Args),
+    #[command(hide = true)]
+    Exec(exec::Args),
+}
+
+/// Parses the command line, runs the command, turns an error into text and an exit code.
+pub fn main() -> ExitCode {
+    // Before anything reads it: runs compute in their own pools, and Candle's global one would make them wait for each other.
+    // SAFETY: no other thread exists yet.
+    unsafe { std::env::set_var("CANDLE_NUM_THREADS", "1") };
+    match run(Cli::parse().command) {
+        Ok(code) => ExitCode::from(code),
+        Err(error) => {
+            output::error(&error);
+            ExitCode::from(error.exit_code())
+        }
+    }
+}
+
+/// Runs one command and returns the exit code.
+fn run(command: Command) -> Result<u8> {
+    match command {
+        Command::Sweep(args) => sweep::run(&args),
+        Command::Plan(args) => plan::run(&args),
+        Command::Report(args) => report::run(&args),
+        Command::Compare(args) => compare::run(&args),
+        Command::List(args) => list::run(&args),
+        Command::Show(args) => show::run(&args),
+        Command::Query(args) => query::run(&args),
+        Command::Predict(args) => predict::run(&args),
+        Command::Eval(args) => eval::run(&args),
+        Command::Bench(args) => bench::run(&args),
+        Command::Data(args) => data::run(&args),
+        Command::Explain(args) => explain::run(&args),
+        Command::Schema(args) => schema::run(&args),
+        Command::Init(args) => init::run(&args),
+        Command::Doctor(args) => doctor::run(&args),
+        Command::Exec(args) => exec::run(&args),
+    }
+}

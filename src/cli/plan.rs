@@ -1,0 +1,44 @@
+use super::{output, planning};
+use crate::{error::Result, exec, spec::ExperimentFile, sweep::PlannedRun};
+
+/// List every run with its id and state, and where each value came from; starts nothing
+#[derive(clap::Args)]
+pub struct Args {
+    #[command(flatten)]
+    file: planning::FileArgs,
+    /// Leave out where values came from
+    #[arg(long)]
+    brief: bool,
+}
+
+pub fn run(args: &Args) -> Result<u8> {
+    let (file, runs) = planning::plan(&args.file)?;
+    show(&args.file, &file, &runs, !args.brief)
+}
+
+/// Prints the plan.
+pub fn show(args: &planning::FileArgs, file: &ExperimentFile, runs: &[PlannedRun], origins: bool) -> Result<u8> {
+    if origins {
+        for experiment in &file.experiments {
+            output::line(format_args!("[{}]", experiment.name))?;
+            let width =
+                experiment.origins.iter().map(|origin| origin.path.len() + origin.value.len() + 3).max().unwrap_or(0);
+            for origin in &experiment.origins {
+                let value = format!("{} = {}", origin.path, origin.value);
+                output::line(format_args!("  {value:<0$}  # {1}", width.min(70), origin.from))?;
+            }
+        }
+        output::line("")?;
+    }
+    for (run, state) in runs.iter().zip(exec::states(runs, &args.out)?) {
+        let point: Vec<String> = run.point.iter().map(|(key, value)| format!("{key}={value}")).collect();
+        output::line(format_args!(
+            "{}  {:<24} seed {:<4} {}  {state}",
+            run.id,
+            run.experiment,
+            run.seed,
+            point.join(" ")
+        ))?;
+    }
+    Ok(0)
+}

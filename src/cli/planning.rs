@@ -1,0 +1,46 @@
+//! From an experiment file to its runs: what `sweep` and `plan` share.
+
+use crate::{
+    data,
+    error::{Error, Result},
+    spec::ExperimentFile,
+    sweep::{self, PlannedRun},
+};
+use std::path::PathBuf;
+
+#[derive(clap::Args)]
+pub struct FileArgs {
+    /// The experiment file
+    pub file: PathBuf,
+    /// Results folder
+    #[arg(long, default_value = "results")]
+    pub out: PathBuf,
+    /// Only this experiment; may be given several times
+    #[arg(long, value_name = "NAME")]
+    pub only: Vec<String>,
+    /// Sets a value in every experiment, e.g. --set epochs=3; may be given several times
+    #[arg(long, value_name = "KEY=VALUE")]
+    pub set: Vec<String>,
+}
+
+/// Reads the file and lists its runs. Nothing is started and nothing but the index of image contents is written.
+pub fn plan(args: &FileArgs) -> Result<(ExperimentFile, Vec<PlannedRun>)> {
+    let mut file = ExperimentFile::load(&args.file, &args.set)?;
+    // Every run goes to the CPU so far; the precision that "auto" means there is part of a run's identity.
+    file.resolve_precision(false)?;
+    check_only(&file, &args.only)?;
+    if !args.only.is_empty() {
+        file.experiments.retain(|experiment| args.only.contains(&experiment.name));
+    }
+    let cache = args.out.join("cache");
+    let runs = sweep::plan(&file, &|spec| data::fingerprint(&spec.data, &cache))?;
+    Ok((file, runs))
+}
+
+fn check_only(file: &ExperimentFile, only: &[String]) -> Result<()> {
+    let names: Vec<&str> = file.experiments.iter().map(|experiment| experiment.name.as_str()).collect();
+    match only.iter().find(|name| !names.contains(&name.as_str())) {
+        None => Ok(()),
+        Some(name) => Err(Error::user(format!("--only {name}: the file has {}", names.join(", ")))),
+    }
+}

@@ -1,0 +1,32 @@
+use super::{output, plan, planning};
+use crate::{error::Result, exec, report, store::Store};
+
+/// Run every training run of an experiment file that is missing, then write the report
+#[derive(clap::Args)]
+pub struct Args {
+    #[command(flatten)]
+    file: planning::FileArgs,
+    /// Runs at once [default: measured]
+    #[arg(long)]
+    jobs: Option<usize>,
+    /// Where to run: auto, cpu, cuda:0, ..
+    #[arg(long, value_delimiter = ',', default_value = "auto")]
+    device: Vec<String>,
+    /// Show what would run and stop
+    #[arg(long)]
+    dry_run: bool,
+}
+
+pub fn run(args: &Args) -> Result<u8> {
+    let (file, runs) = planning::plan(&args.file)?;
+    if args.dry_run {
+        return plan::show(&args.file, &file, &runs, false);
+    }
+    let options = exec::Options { out: args.file.out.clone(), jobs: args.jobs, devices: args.device.clone() };
+    let outcome = exec::sweep(&file, &runs, &options)?;
+    let folder = args.file.out.join(&file.name);
+    let store = Store::read(&args.file.out.join("runner.sqlite"))?;
+    let page = report::write(&store, &file.name, &folder)?;
+    output::line(format_args!("{outcome}\nreport: {}", page.display()))?;
+    Ok(if outcome.failed > 0 || outcome.interrupted { 1 } else { 0 })
+}

@@ -1,0 +1,225 @@
+use super::{Item, Listing, OnBadImage, Source};
+use crate::{
+    error::{Context, Error, Result},
+    event::Split,
+    tensor::Key,
+};
+use garde::Validate;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use std::path::{Path, PathBuf};
+
+/// A folder with one sub-folder of images for each class, as torchvision's `ImageFolder`: `root/train/CLASS/..` and
+/// `root/val/CLASS/..`, or `root/CLASS/..` and a share of it split off for validation.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema, Validate)]
+#[serde(deny_unknown_fields, default)]
+pub struct Folder {
+    /// The folder with the classes, or with `train` and `val`.
+    #[garde(skip)]
+    pub root: PathBuf,
+    /// The validation images' folder, where it is not `root/val`; relative to `root`.
+    #[garde(skip)]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub val: Option<PathBuf>,
+    /// The share of each class that is split off for validation where there is no folder for it; 0.2 unless given.
+    #[garde(inner(range(min = 0.0, max = 1.0)))]
+    #[schemars(range(min = 0.0, max = 1.0))]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub val_fraction: Option<f64>,
+    /// Another number splits off other images.
+    #[garde(skip)]
+    pub split_seed: u64,
+    /// What becomes of images that cannot be decoded.
+    #[garde(skip)]
+    pub on_bad_image: OnBadImage,
+}
+
+/// What counts as an image; everything else is passed over.
+const EXTENSIONS: [&str; 8] = ["bmp", "jfif", "jpe", "jpeg", "jpg", "png", "pjpeg", "webp"];
+
+/// Where the images of a data set lie.
+enum Layout {
+    Folders { train: PathBuf, val: PathBuf },
+    Share { root: PathBuf, val: f64 },
+}
+
+impl Folder {
+    fn layout(&self) -> Result<Layout> {
+        let (train, val) = (self.root.join("train"), self.root.join("val"));
+        let split = train.is_dir() && val.is_dir();
+        match (&self.val, self.val_fraction) {
+            (Some(_), Some(_)) => Err(Error::user("data.folder: give either `val` or `val_fraction`")),
+            (Some(val), None) => {
+                let train = if train.is_dir() { train } else { self.root.clone() };
+                Ok(Layout::Folders { train, val: self.root.join(val) })
+            }
+            (None, Some(_)) if split => Err(Error::user(format!(
+                "data.folder: {} holds train and val already; leave out `val_fraction`",
+                self.root.display()
+            ))),
+            (None, None) if split => Ok(Layout::Folders { train, val }),
+            (None, share) => Ok(Layout::Share { root: self.root.clone(), val: share.unwrap_or(0.2) }),
+        }
+    }
+
+    /// Splits off a share of each class: those whose names draw the lowest numbers, so that an image that comes or
+    /// goes moves hardly any other.
+    fn share(&self, classes: &[String], images: Vec<Item>, share: f64) -> (Vec<Item>, Vec<Item>) {
+        let key = Key::new(self.split_seed).named("split");
+        let draw = |item: &Item| (key.named(&item.name).rng().uniform(), item.name.clone());
+        let mut chosen = std::collections::HashSet::new();
+        for class in 0..classes.len() {
+            let mut drawn: Vec<_> = images.iter().filter(|item| item.target as usize == class).map(draw).collect();
+            drawn.sort_by(|a, b| a.0.total_cmp(&b.0).then_with(|| a.1.cmp(&b.1)));
+            let count = (drawn.len() as f64 * share).round() as usize;
+            chosen.extend(drawn.into_iter().take(count).map(|(_, name)| name));
+        }
+        images.into_iter().partition(|item| !chosen.contains(&item.name))
+    }
+}
+
+impl Source for Folder {
+    fn list(&self) -> Result<Listing> {
+        if self.root.as_os_str().is_empty() {
+            return Err(Error::user("data.folder needs `root`, the folder with one sub-folder for each class"));
+        }
+        let layout = self.layout()?;
+        let (root, except) = match &layout {
+            Layout::Folders { train, val } => (train, val.canonicalize().ok()),
+            Layout::Share { root, .. } => (root, None),
+        };
+        let classes = classes(root, except.as_deref())?;
+        let images = images(root, &classes)?;
+        let (train, val) = match &layout {
+            Layout::Folders { val, .. } => {
+                known_classes(val, &classes)?;
+                (images, self::images(val, &classes)?)
+            }
+            Layout::Share { val, .. } => self.share(&classes, images, *val),
+        };
+        if val.is_empty() || train.is_empty() {
+            let side = if val.is_empty() { "validation" } else { "training" };
+            return Err(Error::user(format!("{}: no {side} images", root.display())));
+        }
+        Ok(Listing { classes, train, val, warnings: Vec::new() })
+    }
+
+    fn path(&self, item: &Item, split: Split) -> Option<PathBuf> {
+        let folder = match (self.layout().ok()?, split) {
+            (Layout::Folders { train, .. }, Split::Train) => train,
+            (Layout::Folders { val, .. }, _) => val,
+            (Layout::Share { root, .. }, _) => root,
+        };
+        Some(folder.join(&item.name))
+    }
+
+    fn on_bad_image(&self) -> OnBadImage {
+        self.on_bad_image
+    }
+}
+
+/// The sub-folders of `root`, sorted by name.
+fn classes(root: &Path, except: Option<&Path>) -> Result<Vec<String>> {
+    let mut classes = Vec::new();
+    for entry in visible(root)? {
+        if entry.is_dir() && except.is_none_or(|except| entry.canonicalize().is_ok_and(|path| path != except)) {
+            classes.push(file_name(&entry)?);
+        }
+    }
+    match classes.len() {
+        0 | 1 => Err(Error::user(format!(
+            "{}: expected a sub-folder of images for each class, at least two; found {}",
+            root.display(),
+            classes.first().map_or("none", |name| name.as_str())
+        ))),
+        _ => Ok(classes),
+    }
+}
+
+fn known_classes(val: &Path, classes: &[String]) -> Result<()> {
+    for entry in visible(val)? {
+        let name = file_name(&entry)?;
+        if entry.is_dir() && !classes.contains(&name) {
+            let known = classes.join(", ");
+            return Err(Error::user(format!("{}: the training images have no class {name} ({known})", val.display())));
+        }
+    }
+    Ok(())
+}
+
+/// Every image below `root/CLASS`, named by its path below `root`, sorted.
+fn images(root: &Path, classes: &[String]) -> Result<Vec<Item>> {
+    let mut items = Vec::new();
+    for (target, class) in classes.iter().enumerate() {
+        let folder = root.join(class);
+        if !folder.is_dir() {
+            continue;
+        }
+        let before = items.len();
+        walk(&folder, class, &mut Vec::new(), &mut |name| items.push(Item { name, target: target as u32 }))?;
+        if items.len() == before {
+            return Err(Error::user(format!("{}: no images ({})", folder.display(), EXTENSIONS.join(", "))));
+        }
+    }
+    Ok(items)
+}
+
+/// Every image below a folder, named by its path below it, sorted; without classes.
+pub fn image_names(root: &Path) -> Result<Vec<String>> {
+    let mut names = Vec::new();
+    for entry in visible(root)? {
+        let name = file_name(&entry)?;
+        if entry.is_dir() {
+            walk(&entry, &name, &mut Vec::new(), &mut |name| names.push(name))?;
+        } else if is_image(&entry) {
+            names.push(name);
+        }
+    }
+    match names.is_empty() {
+        true => Err(Error::user(format!("{}: no images ({})", root.display(), EXTENSIONS.join(", ")))),
+        false => Ok(names),
+    }
+}
+
+/// Walks a folder and what is nested in it; a link back to where it came from is not followed.
+fn walk(folder: &Path, name: &str, above: &mut Vec<PathBuf>, found: &mut impl FnMut(String)) -> Result<()> {
+    let real = folder.canonicalize().context(|| folder.display().to_string())?;
+    if above.contains(&real) {
+        return Ok(());
+    }
+    above.push(real);
+    for entry in visible(folder)? {
+        let name = format!("{name}/{}", file_name(&entry)?);
+        if entry.is_dir() {
+            walk(&entry, &name, above, found)?;
+        } else if is_image(&entry) {
+            found(name);
+        }
+    }
+    above.pop();
+    Ok(())
+}
+
+/// What a folder holds, sorted, without hidden files.
+fn visible(folder: &Path) -> Result<Vec<PathBuf>> {
+    let entries = std::fs::read_dir(folder).map_err(|error| Error::user(format!("{}: {error}", folder.display())))?;
+    let mut paths = Vec::new();
+    for entry in entries {
+        let entry = entry.context(|| folder.display().to_string())?;
+        if !entry.file_name().to_string_lossy().starts_with('.') {
+            paths.push(entry.path());
+        }
+    }
+    paths.sort();
+    Ok(paths)
+}
+
+fn is_image(path: &Path) -> bool {
+    let extension = path.extension().map(|extension| extension.to_string_lossy().to_lowercase());
+    extension.is_some_and(|extension| EXTENSIONS.contains(&extension.as_str())) && path.is_file()
+}
+
+fn file_name(path: &Path) -> Result<String> {
+    let name = path.file_name().and_then(|name| name.to_str());
+    name.map(str::to_string).ok_or_else(|| Error::user(format!("{}: the name is not UTF-8", path.display())))
+}

@@ -1,0 +1,158 @@
+//! Label files: CSV with a header, one image a row.
+
+use crate::error::{Context, Error, Result};
+use std::path::Path;
+
+/// One image of a label file.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Row {
+    /// Where it stands in the file, counted from 1.
+    pub line: usize,
+    pub name: String,
+    /// `None` where the file has no `target` column.
+    pub target: Option<u32>,
+}
+
+/// How many mistakes one message lists.
+const SHOWN: usize = 10;
+
+/// Reads a label file with the columns `img_name` (or `img_path`) and, if there is one, `target`; others are ignored.
+/// All bad rows are reported together, as `file:line`.
+pub fn read(path: &Path) -> Result<Vec<Row>> {
+    let bytes = std::fs::read(path).context(|| path.display().to_string())?;
+    parse(&bytes, path)
+}
+
+fn parse(bytes: &[u8], path: &Path) -> Result<Vec<Row>> {
+    let mut mistakes = Vec::new();
+    let mut records = records(bytes).into_iter();
+    let Some((line, header)) = records.next() else {
+        return Err(Error::user(format!("{}: the file is empty; expected a header img_name,target", path.display())));
+    };
+    let columns = Columns::find(&header).context(|| format!("{}:{line}", path.display()))?;
+    let mut rows = Vec::new();
+    for (line, fields) in records {
+        match columns.row(line, fields) {
+            Ok(row) => rows.push(row),
+            Err(mistake) => mistakes.push(format!("{}:{line}: {mistake}", path.display())),
+        }
+    }
+    match mistakes.is_empty() {
+        true => Ok(rows),
+        false => Err(Error::user(some_of("bad row", &mistakes))),
+    }
+}
+
+/// `3 bad rows:` and the first of them, one a line.
+pub(super) fn some_of(what: &str, all: &[String]) -> String {
+    let plural = if all.len() == 1 { "" } else { "s" };
+    let mut text = format!("{} {what}{plural}:", all.len());
+    all.iter().take(SHOWN).for_each(|one| text += &format!("\n  {one}"));
+    if all.len() > SHOWN {
+        text += &format!("\n  and {} more", all.len() - SHOWN);
+    }
+    text
+}
+
+/// Where a header puts what we need.
+struct Columns {
+    count: usize,
+    name: usize,
+    target: Option<usize>,
+}
+
+impl Columns {
+    fn find(header: &[String]) -> Result<Self> {
+        let find = |names: &[&str]| header.iter().position(|field| names.contains(&field.trim()));
+        let name = find(&["img_name", "img_path"]).ok_or_else(|| {
+            Error::user(format!("no column img_name (or img_path) in the header `{}`", header.join(",")))
+        })?;
+        Ok(Self { count: header.len(), name, target: find(&["target"]) })
+    }
+
+    fn row(&self, line: usize, mut fields: Vec<String>) -> Result<Row> {
+        if fields.len() != self.count {
+            return Err(Error::user(format!("{} fields where the header has {}", fields.len(), self.count)));
+        }
+        let target = self.target.map(|at| target(&fields[at])).transpose()?;
+        let name = std::mem::take(&mut fields[self.name]);
+        match name.trim() {
+            "" => Err(Error::user("the image has no name")),
+            name => Ok(Row { line, name: name.to_string(), target }),
+        }
+    }
+}
+
+fn target(text: &str) -> Result<u32> {
+    text.trim().parse().map_err(|_| Error::user(format!("the target `{text}` is not a class number (0, 1, ..)")))
+}
+
+/// The records of a CSV text (RFC 4180) with the line each begins on; blank lines and a byte order mark are passed over.
+fn records(bytes: &[u8]) -> Vec<(usize, Vec<String>)> {
+    let text = String::from_utf8_lossy(bytes.strip_prefix(b"\xef\xbb\xbf").unwrap_or(bytes));
+    let (mut records, mut fields, mut field) = (Vec::new(), Vec::new(), String::new());
+    let (mut line, mut start, mut quoted) = (1, 1, false);
+    let mut chars = text.chars().peekable();
+    while let Some(c) = chars.next() {
+        line += usize::from(c == '\n');
+        match c {
+            '"' if quoted && chars.peek() == Some(&'"') => field.extend(chars.next()),
+            '"' if quoted => quoted = false,
+            '"' if field.is_empty() => quoted = true,
+            ',' if !quoted => fields.push(std::mem::take(&mut field)),
+            '\r' if !quoted => (),
+            '\n' if !quoted => {
+                end_record(&mut records, start, &mut fields, &mut field);
+                start = line;
+            }
+            c => field.push(c),
+        }
+    }
+    end_record(&mut records, start, &mut fields, &mut field);
+    records
+}
+
+fn end_record(records: &mut Vec<(usize, Vec<String>)>, line: usize, fields: &mut Vec<String>, field: &mut String) {
+    let blank = fields.is_empty() && field.trim().is_empty();
+    fields.push(std::mem::take(field));
+    let fields = std::mem::take(fields);
+    if !blank {
+        records.push((line, fields));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parse(text: &str) -> Result<Vec<(usize, String, Option<u32>)>> {
+        let rows = super::parse(text.as_bytes(), Path::new("labels.txt"))?;
+        Ok(rows.into_iter().map(|row| (row.line, row.name, row.target)).collect())
+    }
+
+    #[test]
+    fn quotes_carriage_returns_mark_and_blank_lines() {
+        let text = "\u{feff}img_name,target\r\n\"a, \"\"b\"\".jpg\",1\r\n\r\nc.jpg, 0 \n  \nd.jpg,2";
+        let row = |line, name: &str, target| (line, name.to_string(), Some(target));
+        assert_eq!(parse(text).unwrap(), [row(2, "a, \"b\".jpg", 1), row(4, "c.jpg", 0), row(6, "d.jpg", 2)]);
+    }
+
+    #[test]
+    fn columns_are_found_by_name() {
+        let found = parse("target,score,img_path\n1,0.5,a.jpg\n").unwrap();
+        assert_eq!(found, [(2, "a.jpg".to_string(), Some(1))]);
+        assert_eq!(parse("img_name\na.jpg\n").unwrap(), [(2, "a.jpg".to_string(), None)]);
+    }
+
+    #[test]
+    fn every_bad_row_is_named_with_its_line() {
+        let text = "img_name,target\na.jpg,real\nb.jpg\n,1\nc.jpg,-1\nd.jpg,1\ne.jpg,1.5\n";
+        let message = parse(text).unwrap_err().to_string();
+        assert!(message.starts_with("5 bad rows:"), "{message}");
+        for place in ["labels.txt:2: the target `real`", "labels.txt:3: 1 fields", "labels.txt:4:", "labels.txt:5:"] {
+            assert!(message.contains(place), "{place} not in {message}");
+        }
+        assert!(parse("").unwrap_err().to_string().contains("empty"));
+        assert!(parse("name,label\na,1\n").unwrap_err().to_string().contains("img_name"));
+    }
+}

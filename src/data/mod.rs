@@ -1,0 +1,122 @@
+//! Data sets: where images and labels come from, decoding, the decoded cache, and the order of batches.
+
+pub mod batches;
+mod cache;
+pub mod check;
+mod contents;
+mod dataset;
+pub mod decode;
+pub mod labels;
+pub mod resize;
+pub mod synth;
+
+use crate::{
+    error::{Context, Result},
+    event,
+};
+use std::path::PathBuf;
+
+pub use dataset::{Dataset, Split, fingerprint, open};
+
+/// One image of a split, not yet decoded.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Item {
+    /// How messages, predictions and reports call it; unique within its split.
+    pub name: String,
+    /// Index into [`Listing::classes`].
+    pub target: u32,
+}
+
+/// What a source holds.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Listing {
+    pub classes: Vec<String>,
+    pub train: Vec<Item>,
+    pub val: Vec<Item>,
+    /// What was left out, and why.
+    pub warnings: Vec<String>,
+}
+
+impl Listing {
+    /// The images of one split; none of `Test`.
+    pub fn split(&self, split: event::Split) -> &[Item] {
+        match split {
+            event::Split::Train => &self.train,
+            event::Split::Val => &self.val,
+            event::Split::Test => &[],
+        }
+    }
+}
+
+/// What becomes of an image that is missing or cannot be decoded.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize, schemars::JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum OnBadImage {
+    /// Nothing starts; all bad images are reported together.
+    #[default]
+    Error,
+    /// It is left out, counted and reported.
+    Skip,
+}
+
+/// Where a data set comes from.
+pub trait Source: Send + Sync {
+    /// Every image's name and class, without reading the images.
+    fn list(&self) -> Result<Listing>;
+
+    /// The file of one image; `None` where images are made on the fly.
+    fn path(&self, item: &Item, split: event::Split) -> Option<PathBuf>;
+
+    /// The encoded bytes (JPEG, PNG, ..) of one image.
+    fn bytes(&self, item: &Item, split: event::Split) -> Result<Vec<u8>> {
+        let path = self.path(item, split).unwrap_or_else(|| PathBuf::from(&item.name));
+        std::fs::read(&path).context(|| path.display().to_string())
+    }
+
+    /// All that determines images that are made on the fly; `None` where only the files' contents tell.
+    fn recipe(&self) -> Option<String> {
+        None
+    }
+
+    fn on_bad_image(&self) -> OnBadImage {
+        OnBadImage::Error
+    }
+}
+
+/// How images are brought to size.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Decode {
+    pub size: usize,
+    pub interpolation: Interpolation,
+}
+
+/// Pillow's filters, antialiased.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize, schemars::JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Interpolation {
+    Nearest,
+    #[default]
+    Bilinear,
+    Bicubic,
+    Lanczos,
+}
+
+/// What [`open`] is busy with.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Progress {
+    /// Reading files to see whether their contents changed.
+    Reading { done: usize, total: usize },
+    /// Decoding and resizing what the cache does not hold yet.
+    Decoding { done: usize, total: usize },
+    /// Another process is building the same cache.
+    Waiting,
+}
+
+crate::components! {
+    /// The `data` of an experiment file.
+    pub enum DataSpec: Source {
+        ffdi::Ffdi,
+        folder::Folder,
+        synthetic::Synthetic,
+    }
+}

@@ -1,0 +1,398 @@
+//! The one loop of a sweep: hands runs to workers, takes in what they journal, decides what comes after a failure. It is
+//! the only writer of the store and the only one who talks to the terminal.
+
+use super::{
+    Outcome,
+    devices::Place,
+    journal,
+    memory::{self, Known},
+    protocol::{Assignment, Failure, Notice},
+    retry::{self, Breaker, Next},
+    signals::Interrupts,
+    slot::{Message, Worker, cause_of_death},
+};
+use crate::{
+    error::{Cause, Context, Error, Result},
+    event::{Event, Record},
+    progress::{Ending, Label, Progress},
+    store::Store,
+    sweep::PlannedRun,
+};
+use std::{
+    collections::VecDeque,
+    path::{Path, PathBuf},
+    sync::mpsc::{self, Receiver, Sender},
+    time::{Duration, Instant},
+};
+
+/// How long workers may take to write their checkpoints when a sweep is stopped.
+const GRACE: Duration = Duration::from_secs(20);
+
+/// How long the loop sleeps when nothing happens.
+const TICK: Duration = Duration::from_millis(100);
+
+/// A run to do.
+pub struct Task<'a> {
+    pub run: &'a PlannedRun,
+    pub dir: PathBuf,
+    /// The journal is in the store up to here.
+    pub offset: u64,
+    /// Attempts so far, over all commands.
+    pub attempt: u32,
+    /// Attempts of this command.
+    tries: u32,
+    micro_batch: Option<usize>,
+    /// Not before.
+    ready: Instant,
+}
+
+impl<'a> Task<'a> {
+    pub fn new(run: &'a PlannedRun, dir: PathBuf, offset: u64, attempt: u32) -> Self {
+        Self { run, dir, offset, attempt, tries: 0, micro_batch: None, ready: Instant::now() }
+    }
+
+    pub fn label(&self) -> Label {
+        Label {
+            run: self.run.id.clone(),
+            experiment: self.run.experiment.clone(),
+            point: self.run.point.clone(),
+            seed: self.run.seed,
+            epochs: self.run.spec.epochs,
+            metric: self.run.spec.select.metric.clone(),
+            log: self.dir.join(super::worker::LOG),
+        }
+    }
+}
+
+/// A place, its worker and the run it has.
+struct Slot<'a> {
+    place: Place,
+    worker: Option<Worker>,
+    task: Option<Task<'a>>,
+    /// The attempt's last record, once the journal has it.
+    end: Option<Event>,
+}
+
+pub struct Coordinator<'a> {
+    pub store: Store,
+    pub progress: &'a mut Progress,
+    pub interrupts: &'a Interrupts,
+    pub known: Known,
+    /// Memory runs on the CPU share, in bytes; `None` where nobody counts.
+    pub budget: Option<u64>,
+    pub cache: PathBuf,
+    queue: VecDeque<Task<'a>>,
+    slots: Vec<Slot<'a>>,
+    inbox: Receiver<Message>,
+    outbox: Sender<Message>,
+    breaker: Breaker,
+    /// Once the sweep is stopping: when patience ends.
+    stopping: Option<Instant>,
+    outcome: Outcome,
+}
+
+impl<'a> Coordinator<'a> {
+    pub fn new(
+        store: Store,
+        progress: &'a mut Progress,
+        interrupts: &'a Interrupts,
+        cache: &Path,
+        tasks: Vec<Task<'a>>,
+        places: Vec<Place>,
+    ) -> Self {
+        let (outbox, inbox) = mpsc::channel();
+        let slot = |place| Slot { place, worker: None, task: None, end: None };
+        Self {
+            store,
+            progress,
+            interrupts,
+            known: Known::load(cache),
+            budget: None,
+            cache: cache.to_path_buf(),
+            queue: tasks.into(),
+            slots: places.into_iter().map(slot).collect(),
+            inbox,
+            outbox,
+            breaker: Breaker::default(),
+            stopping: None,
+            outcome: Outcome::default(),
+        }
+    }
+
+    /// Runs until nothing is left to do or the sweep is stopped.
+    pub fn run(mut self) -> Result<Outcome> {
+        let result = self.work();
+        if result.is_err() {
+            // The workers write their checkpoints even when this process can no longer write anything.
+            self.stop();
+        }
+        let deadline = Instant::now() + GRACE;
+        for worker in self.slots.iter_mut().filter_map(|slot| slot.worker.as_mut()) {
+            worker.wait(deadline.saturating_duration_since(Instant::now()));
+        }
+        self.outcome.pending = self.queue.len();
+        result.map(|()| self.outcome)
+    }
+
+    fn work(&mut self) -> Result<()> {
+        loop {
+            self.heed_interrupts();
+            if self.stopping.is_none() {
+                self.fill_slots()?;
+            }
+            if self.slots.iter().all(|slot| slot.task.is_none()) && (self.stopping.is_some() || self.queue.is_empty()) {
+                return Ok(());
+            }
+            if let Ok(message) = self.inbox.recv_timeout(TICK) {
+                self.take(message)?;
+            }
+        }
+    }
+
+    fn heed_interrupts(&mut self) {
+        let asked = self.interrupts.count();
+        if asked > 0 && !self.outcome.interrupted {
+            self.outcome.interrupted = true;
+            self.progress.say("stopping: every run writes a checkpoint first; Ctrl-C again stops at once");
+            self.stop();
+        }
+        if asked > 1 || self.stopping.is_some_and(|deadline| Instant::now() > deadline) {
+            self.slots.iter_mut().filter_map(|slot| slot.worker.as_mut()).for_each(Worker::kill);
+        }
+    }
+
+    /// Starts nothing new and asks every worker to write its checkpoint and leave.
+    fn stop(&mut self) {
+        self.stopping.get_or_insert(Instant::now() + GRACE);
+        self.slots.iter_mut().filter_map(|slot| slot.worker.as_mut()).for_each(Worker::stop);
+    }
+
+    fn fill_slots(&mut self) -> Result<()> {
+        for index in 0..self.slots.len() {
+            if self.slots[index].task.is_some() {
+                continue;
+            }
+            if self.queue.is_empty() {
+                // Nothing left for this worker: its memory is better used by others.
+                self.slots[index].worker = None;
+            } else if let Some(task) = self.next(index) {
+                self.assign(index, task)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// The first run whose pause is over, if memory holds it beside those at work.
+    fn next(&mut self, index: usize) -> Option<Task<'a>> {
+        let now = Instant::now();
+        let position = self.queue.iter().position(|task| task.ready <= now)?;
+        if self.slots[index].place.device == "cpu" && !self.fits(self.queue.get(position)?) {
+            return None;
+        }
+        self.queue.remove(position)
+    }
+
+    /// A run alone always fits: refusing it would never end.
+    fn fits(&self, task: &Task) -> bool {
+        let expected = |task: &Task| self.known.expected(&memory::kind(&task.run.spec, "cpu"), &task.run.spec);
+        let taken: u64 = self.slots.iter().filter_map(|slot| slot.task.as_ref()).map(expected).sum();
+        taken == 0 || self.budget.is_none_or(|budget| taken + expected(task) <= budget)
+    }
+
+    /// Gives a run to a slot.
+    fn assign(&mut self, index: usize, mut task: Task<'a>) -> Result<()> {
+        task.attempt += 1;
+        task.tries += 1;
+        self.progress.assigned(index, task.label());
+        let place = self.slots[index].place.clone();
+        let kind = memory::kind(&task.run.spec, &place.device);
+        task.micro_batch = task.micro_batch.or(self.known.micro_batch(&kind));
+        let begun = self.begin(index, &task, place);
+        self.slots[index].end = None;
+        self.slots[index].task = Some(task);
+        match begun {
+            Ok(()) => Ok(()),
+            Err(error) => self.fail(index, error.cause, error.to_string()),
+        }
+    }
+
+    fn begin(&mut self, index: usize, task: &Task, place: Place) -> Result<()> {
+        write_spec(&task.dir, task.run)?;
+        let slot = &mut self.slots[index];
+        if slot.worker.is_none() {
+            slot.worker = Some(Worker::start(&place, &task.dir, self.outbox.clone())?);
+        }
+        let assignment = Assignment {
+            run: task.run.id.clone(),
+            dir: task.dir.clone(),
+            cache: self.cache.clone(),
+            spec: task.run.spec.clone(),
+            seed: task.run.seed,
+            device: place.device,
+            threads: place.threads,
+            attempt: task.attempt,
+            micro_batch: task.micro_batch,
+        };
+        slot.worker.as_mut().map_or(Ok(()), |worker| worker.run(assignment))
+    }
+
+    fn take(&mut self, message: Message) -> Result<()> {
+        let from = |slot: &Slot| slot.worker.as_ref().is_some_and(|worker| worker.id() == message.worker);
+        let Some(index) = self.slots.iter().position(from) else { return Ok(()) };
+        match message.notice {
+            Some(Notice::Grew) => self.ingest(index),
+            Some(Notice::Ended { failure, leaving }) => {
+                self.ingest(index)?;
+                if leaving && let Some(mut worker) = self.slots[index].worker.take() {
+                    worker.wait(GRACE);
+                }
+                match failure {
+                    // Its worker could not write that down.
+                    Some(failure) if self.slots[index].end.is_none() => {
+                        self.fail(index, failure.cause, failure.message)
+                    }
+                    failure => self.settle(index, failure),
+                }
+            }
+            None => self.bury(index),
+        }
+    }
+
+    /// Takes new journal records into the store and onto the terminal.
+    fn ingest(&mut self, index: usize) -> Result<()> {
+        let slot = &mut self.slots[index];
+        let Some(task) = &mut slot.task else { return Ok(()) };
+        let tail = journal::read(&task.dir, task.offset)?;
+        if tail.offset == task.offset {
+            return Ok(());
+        }
+        self.store.ingest(&task.run.id, &tail.records, tail.offset)?;
+        task.offset = tail.offset;
+        if tail.damaged > 0 {
+            self.progress.say(&format!(
+                "damaged lines in the journal of {}, left out: {}",
+                task.dir.display(),
+                tail.damaged
+            ));
+        }
+        for record in &tail.records {
+            self.progress.record(index, record);
+        }
+        slot.end = last_words(&tail.records, task.attempt).or(slot.end.take());
+        if tail.records.iter().any(|record| matches!(record.event, Event::Epoch { .. })) {
+            self.measure(index);
+        }
+        Ok(())
+    }
+
+    fn measure(&mut self, index: usize) {
+        let slot = &self.slots[index];
+        if let (Some(worker), Some(task)) = (&slot.worker, &slot.task)
+            && let Some(peak) = memory::peak(worker.id())
+        {
+            self.known.observe(&memory::kind(&task.run.spec, &slot.place.device), peak);
+        }
+    }
+
+    /// A worker is gone, perhaps with its run.
+    fn bury(&mut self, index: usize) -> Result<()> {
+        let Some(mut worker) = self.slots[index].worker.take() else { return Ok(()) };
+        let status = worker.wait(GRACE);
+        self.ingest(index)?;
+        let Some(task) = &self.slots[index].task else { return Ok(()) };
+        match &self.slots[index].end {
+            // It had written its last record and could not say so any more.
+            Some(Event::Finished { .. }) => self.settle(index, None),
+            Some(Event::Failed { cause, message }) => {
+                let failure = Failure { cause: *cause, message: message.clone() };
+                self.settle(index, Some(failure))
+            }
+            _ => {
+                let (cause, message) = match self.stopping {
+                    Some(_) => (Cause::Interrupted, "stopped without a last checkpoint".into()),
+                    None => cause_of_death(status, &task.dir),
+                };
+                self.fail(index, cause, message)
+            }
+        }
+    }
+
+    /// Ends an attempt whose worker cannot write its journal any more.
+    fn fail(&mut self, index: usize, cause: Cause, message: String) -> Result<()> {
+        if let Some(task) = &self.slots[index].task {
+            let event = Event::Failed { cause, message: message.clone() };
+            journal::Writer::open(&task.dir, task.attempt)?.append(event)?;
+        }
+        self.ingest(index)?;
+        self.settle(index, Some(Failure { cause, message }))
+    }
+
+    /// Decides what comes after an attempt.
+    fn settle(&mut self, index: usize, failure: Option<Failure>) -> Result<()> {
+        let Some(mut task) = self.slots[index].task.take() else { return Ok(()) };
+        let Some(failure) = failure else {
+            self.outcome.finished += 1;
+            self.progress.ended(index, &Ending::Finished);
+            return Ok(());
+        };
+        let batch = task.micro_batch.unwrap_or(task.run.spec.batch_size).min(task.run.spec.batch_size);
+        let next = retry::next(failure.cause, task.tries, batch);
+        if self.stopping.is_some() && (next != Next::GiveUp || failure.cause == Cause::Interrupted) {
+            self.store.reset(&task.run.id)?;
+            self.progress.ended(index, &Ending::Stopped);
+            self.queue.push_back(task);
+            return Ok(());
+        }
+        let message = failure.message.clone();
+        match next {
+            Next::GiveUp => return self.give_up(index, task, failure),
+            Next::Again { pause } => {
+                task.ready = Instant::now() + pause;
+                self.progress.ended(index, &Ending::Retried { message });
+            }
+            Next::Smaller { micro_batch } => {
+                let kind = memory::kind(&task.run.spec, &self.slots[index].place.device);
+                self.known.fits_only(&kind, micro_batch);
+                task.micro_batch = Some(micro_batch);
+                let message = format!("{message}; with {micro_batch} images at a time");
+                self.progress.ended(index, &Ending::Retried { message });
+            }
+        }
+        self.store.reset(&task.run.id)?;
+        self.queue.push_back(task);
+        Ok(())
+    }
+
+    fn give_up(&mut self, index: usize, task: Task, failure: Failure) -> Result<()> {
+        self.outcome.failed += 1;
+        let tries = if task.tries > 1 { format!(" ({} attempts)", task.tries) } else { String::new() };
+        self.progress.ended(index, &Ending::Failed { message: format!("{}{tries}", failure.message) });
+        if self.stopping.is_none() && self.breaker.trips(&task.run.id, &failure) {
+            self.progress.say(&format!(
+                "the sweep stops: three runs failed alike, and the rest would too ({}). Once the cause is gone, the same \
+                 command goes on.",
+                failure.message
+            ));
+            self.stop();
+        }
+        Ok(())
+    }
+}
+
+/// The record that ends an attempt, if these have it.
+fn last_words(records: &[Record], attempt: u32) -> Option<Event> {
+    let ends = |record: &&Record| {
+        record.attempt == attempt && matches!(record.event, Event::Finished { .. } | Event::Failed { .. })
+    };
+    records.iter().rev().find(ends).map(|record| record.event.clone())
+}
+
+/// Makes a run's folder and writes its specification into it.
+fn write_spec(dir: &Path, run: &PlannedRun) -> Result<()> {
+    let path = dir.join("spec.toml");
+    let place = || format!("cannot write {}", path.display());
+    std::fs::create_dir_all(dir).context(place)?;
+    let spec = toml::to_string(&run.spec).map_err(Error::bug)?;
+    let text = format!("# run {} of experiment {}, seed {}\n{spec}", run.id, run.experiment, run.seed);
+    std::fs::write(&path, text).context(place)
+}

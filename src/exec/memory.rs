@@ -1,0 +1,152 @@
+//! Memory: how much there is, what a run takes, and what earlier runs on this machine taught about it.
+
+use crate::spec::RunSpec;
+use serde::{Deserialize, Serialize};
+use std::{
+    collections::BTreeMap,
+    path::{Path, PathBuf},
+};
+
+/// What a run takes before anything of its kind was measured: the process, and the activations of a deep network.
+const PROCESS: u64 = 400 << 20;
+const BYTES_PER_INPUT_PIXEL: u64 = 4000;
+
+/// What was learnt about runs, by [`kind`]; a file in the cache, since losing it costs nothing but measuring again.
+#[derive(Debug, Default, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Known {
+    /// Most resident memory of a run, in bytes.
+    peak: BTreeMap<String, u64>,
+    /// The most images of one forward pass that fitted, where fewer than asked for did.
+    micro_batch: BTreeMap<String, usize>,
+    #[serde(skip)]
+    path: PathBuf,
+}
+
+impl Known {
+    /// Reads what is known; nothing where there is no file or it is damaged.
+    pub fn load(cache: &Path) -> Self {
+        let path = cache.join("memory.json");
+        let known = std::fs::read(&path).ok().and_then(|bytes| serde_json::from_slice(&bytes).ok());
+        Self { path, ..known.unwrap_or_default() }
+    }
+
+    fn save(&self) {
+        if let Ok(bytes) = serde_json::to_vec_pretty(self) {
+            let _ = std::fs::write(&self.path, bytes);
+        }
+    }
+
+    /// Memory a run of this kind is expected to take, in bytes.
+    pub fn expected(&self, kind: &str, spec: &RunSpec) -> u64 {
+        let images = (spec.batch_size * spec.input.size * spec.input.size) as u64;
+        self.peak.get(kind).copied().unwrap_or(PROCESS + images * BYTES_PER_INPUT_PIXEL)
+    }
+
+    pub fn observe(&mut self, kind: &str, peak: u64) {
+        let known = self.peak.entry(kind.to_string()).or_default();
+        // The kernel's number jitters by pages: only a change that could matter is worth writing.
+        if peak > *known + *known / 50 {
+            *known = peak;
+            self.save();
+        }
+    }
+
+    /// The micro-batch to start with, where the whole batch did not fit before.
+    pub fn micro_batch(&self, kind: &str) -> Option<usize> {
+        self.micro_batch.get(kind).copied()
+    }
+
+    pub fn fits_only(&mut self, kind: &str, micro_batch: usize) {
+        self.micro_batch.insert(kind.to_string(), micro_batch);
+        self.peak.remove(kind);
+        self.save();
+    }
+}
+
+/// Runs that take the same memory: same machine and kind of device, network, image size, batch and precision.
+pub fn kind(spec: &RunSpec, device: &str) -> String {
+    let RunSpec { backbone, input, batch_size, precision, .. } = spec;
+    format!("{} {device} {} {} px batch {batch_size} {precision:?}", host(), backbone.name, input.size)
+}
+
+/// This machine's name.
+pub fn host() -> String {
+    let name = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
+    if name.trim().is_empty() { "this machine".into() } else { name.trim().into() }
+}
+
+/// Memory this process and its children may still take, in bytes: what the machine has free, within the limit of the
+/// control group. `None` where the system does not say.
+pub fn available() -> Option<u64> {
+    let free = field(&std::fs::read_to_string("/proc/meminfo").ok()?, "MemAvailable:")?;
+    Some(cgroup_room().map_or(free, |room| room.min(free)))
+}
+
+/// A control group's limit less what it uses, version 2 or 1.
+fn cgroup_room() -> Option<u64> {
+    let groups = std::fs::read_to_string("/proc/self/cgroup").ok()?;
+    let number = |path: PathBuf| std::fs::read_to_string(path).ok()?.trim().parse::<u64>().ok();
+    let room = |line: &str| {
+        let mut parts = line.splitn(3, ':');
+        let (_, controllers, group) = (parts.next()?, parts.next()?, parts.next()?.trim_start_matches('/'));
+        let (root, limit, used) = match controllers {
+            "" => ("/sys/fs/cgroup", "memory.max", "memory.current"),
+            "memory" => ("/sys/fs/cgroup/memory", "memory.limit_in_bytes", "memory.usage_in_bytes"),
+            _ => return None,
+        };
+        // Inside a container the group's own folder is mounted as the root.
+        let folder =
+            [Path::new(root).join(group), root.into()].into_iter().find(|folder| folder.join(limit).exists())?;
+        Some(number(folder.join(limit))?.saturating_sub(number(folder.join(used))?))
+    };
+    groups.lines().filter_map(room).min()
+}
+
+/// The most memory a process has had resident, in bytes.
+pub fn peak(process: u32) -> Option<u64> {
+    field(&std::fs::read_to_string(format!("/proc/{process}/status")).ok()?, "VmHWM:")
+}
+
+/// Starts [`peak`] anew for this process.
+pub fn reset_peak() {
+    let _ = std::fs::write("/proc/self/clear_refs", "5");
+}
+
+/// A field of the kernel's tables, given in kB.
+fn field(table: &str, name: &str) -> Option<u64> {
+    let line = table.lines().find_map(|line| line.strip_prefix(name))?;
+    line.trim().trim_end_matches("kB").trim().parse::<u64>().ok().map(|kilobytes| kilobytes << 10)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn fields_are_read_in_bytes() {
+        let table = "Name:\trunner\nVmHWM:\t    2048 kB\nVmRSS:\t  1 kB\n";
+        assert_eq!(field(table, "VmHWM:"), Some(2 << 20));
+        assert_eq!(field(table, "VmSwap:"), None);
+    }
+
+    #[test]
+    fn what_was_learnt_is_there_the_next_time_and_damage_is_nothing_known() {
+        let cache = tempfile::tempdir().unwrap();
+        let mut known = Known::load(cache.path());
+        known.observe("a", 1000);
+        known.observe("a", 10);
+        known.fits_only("b", 8);
+        let again = Known::load(cache.path());
+        assert_eq!((again.peak.get("a"), again.micro_batch("b"), again.micro_batch("a")), (Some(&1000), Some(8), None));
+        std::fs::write(cache.path().join("memory.json"), "{\"peak").unwrap();
+        assert_eq!(Known::load(cache.path()).micro_batch("b"), None);
+    }
+
+    #[cfg(target_os = "linux")]
+    #[test]
+    fn this_machine_has_memory_and_this_process_takes_some() {
+        assert!(available().unwrap() > 1 << 20);
+        assert!(peak(std::process::id()).unwrap() > 1 << 16);
+    }
+}

@@ -1,0 +1,219 @@
+//! Fans runs out: slots, worker processes, retries; the one event dispatcher; the one SQLite writer.
+//!
+//! A sweep is one loop ([`coordinator`]) around a worker process per slot ([`worker`]). A worker appends what happens to
+//! its run's [`journal`]; the coordinator reads it by offset into the store. So nothing depends on the coordinator staying
+//! alive, and nothing is counted twice.
+
+mod coordinator;
+mod devices;
+mod journal;
+mod lock;
+mod memory;
+mod prepare;
+mod protocol;
+mod retry;
+mod signals;
+mod slot;
+mod state;
+mod worker;
+
+use crate::{
+    data,
+    error::{Context, Error, Result},
+    progress::{Label, Progress},
+    spec::ExperimentFile,
+    store::{NewRun, NewSweep, Status, Store},
+    sweep::PlannedRun,
+};
+use coordinator::{Coordinator, Task};
+use signals::Interrupts;
+pub use state::{RunState, states};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fmt,
+    path::{Path, PathBuf},
+};
+pub use worker::worker;
+
+/// How a sweep is run.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// The results folder.
+    pub out: PathBuf,
+    /// Runs at once; `None` measures.
+    pub jobs: Option<usize>,
+    /// `auto`, `cpu`, `cuda:0`, ..
+    pub devices: Vec<String>,
+}
+
+/// What a sweep came to, in runs.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Outcome {
+    pub finished: usize,
+    /// Finished before, by this sweep or another one.
+    pub reused: usize,
+    pub failed: usize,
+    /// Left to do: interrupted, or given up on after others failed alike.
+    pub pending: usize,
+    pub interrupted: bool,
+}
+
+impl fmt::Display for Outcome {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { finished, reused, failed, pending, .. } = self;
+        write!(f, "{finished} runs finished, {reused} finished before, {failed} failed, {pending} left")
+    }
+}
+
+/// The results folder's SQLite file.
+pub fn store_path(out: &Path) -> PathBuf {
+    out.join("runner.sqlite")
+}
+
+/// The cache of decoded images, shared by every sweep of a results folder.
+pub fn cache_path(out: &Path) -> PathBuf {
+    out.join("cache")
+}
+
+/// Runs what is missing and returns when nothing is left to do.
+///
+/// # Errors
+/// The user's mistakes and a results folder that cannot be written, before anything starts. A run that fails is no error
+/// but a number in the outcome.
+pub fn sweep(file: &ExperimentFile, plan: &[PlannedRun], options: &Options) -> Result<Outcome> {
+    let devices = devices::resolve(&options.devices)?;
+    let (out, cache) = (&options.out, cache_path(&options.out));
+    let place = || format!("cannot write to the results folder `{}` (--out names another)", out.display());
+    std::fs::create_dir_all(out.join(&file.name)).context(place)?;
+    std::fs::create_dir_all(&cache).context(place)?;
+
+    let interrupts = Interrupts::listen()?;
+    let mut progress = Progress::new();
+    let _lock = lock::FolderLock::take(out, &lock::holder(&file.name), &interrupts, |who| {
+        progress.say(&format!("{} is in use by {who}; waiting for it, then doing what is left", options.out.display()));
+    })?;
+    let mut store = Store::open(&store_path(out))?;
+    record_plan(&mut store, file, plan, &cache)?;
+    let (tasks, reused) = missing(&mut store, file, plan, out)?;
+    if tasks.is_empty() {
+        return Ok(Outcome { reused, ..Outcome::default() });
+    }
+    prepare::prepare(tasks.iter().map(|task| &task.run.spec), &cache, &mut progress, &interrupts)?;
+
+    let result = coordinate(store, tasks, reused, options, &devices, &mut progress, &interrupts);
+    progress.close();
+    let outcome = Outcome { reused, ..result? };
+    if outcome.interrupted {
+        progress.say(&format!("stopped with {} runs to go; the same command goes on from here", outcome.pending));
+    }
+    Ok(outcome)
+}
+
+/// Runs the tasks on as many workers as the machine carries.
+fn coordinate(
+    store: Store,
+    tasks: Vec<Task>,
+    reused: usize,
+    options: &Options,
+    devices: &[String],
+    progress: &mut Progress,
+    interrupts: &Interrupts,
+) -> Result<Outcome> {
+    let places = devices::places(devices, options.jobs, tasks.len(), devices::cores());
+    progress.say(&opening(&tasks, reused, &places));
+    let labels: Vec<Label> = tasks.iter().map(Task::label).collect();
+    progress.plan(labels.iter(), tasks.len() + reused, places.len());
+    let mut coordinator = Coordinator::new(store, progress, interrupts, &cache_path(&options.out), tasks, places);
+    // Who names a number of jobs has counted for himself.
+    coordinator.budget = if options.jobs.is_some() { None } else { memory::available().map(|free| free / 10 * 9) };
+    coordinator.run()
+}
+
+fn opening(tasks: &[Task], reused: usize, places: &[devices::Place]) -> String {
+    let devices: BTreeSet<&str> = places.iter().map(|place| place.device.as_str()).collect();
+    let devices = devices.into_iter().collect::<Vec<_>>().join(", ");
+    let before = if reused > 0 { format!(", {reused} finished before") } else { String::new() };
+    let threads = places.first().map_or(1, |place| place.threads);
+    format!("{} runs to do{before}; {} at once on {devices}, threads each: {threads}", tasks.len(), places.len())
+}
+
+/// Writes the sweep and its runs into the store.
+fn record_plan(store: &mut Store, file: &ExperimentFile, plan: &[PlannedRun], cache: &Path) -> Result<()> {
+    let resolved = |spec| toml::to_string(spec).map_err(Error::bug);
+    let experiments =
+        file.experiments.iter().map(|experiment| Ok((experiment.name.clone(), resolved(&experiment.spec)?)));
+    let mut fingerprints = BTreeMap::new();
+    let mut runs = Vec::new();
+    for run in plan {
+        let source = serde_json::to_string(&run.spec.data).map_err(Error::bug)?;
+        let data = match fingerprints.get(&source) {
+            Some(data) => String::clone(data),
+            None => fingerprints.entry(source).or_insert(data::fingerprint(&run.spec.data, cache)?).clone(),
+        };
+        runs.push(NewRun {
+            id: run.id.clone(),
+            experiment: run.experiment.clone(),
+            point: point(run),
+            seed: run.seed,
+            spec: resolved(&run.spec)?,
+            data,
+        });
+    }
+    store.add_sweep(&NewSweep {
+        name: &file.name,
+        file: &file.text,
+        path: &file.path.display().to_string(),
+        experiments: &experiments.collect::<Result<Vec<_>>>()?,
+        runs: &runs,
+    })
+}
+
+/// What the axes set for a run, as the store keeps it.
+fn point(run: &PlannedRun) -> String {
+    run.point.iter().map(|(path, value)| format!("{path}={value}")).collect::<Vec<_>>().join(", ")
+}
+
+/// Takes in what workers journalled while nobody listened, then tells which runs are left to do and how many are not.
+fn missing<'a>(
+    store: &mut Store,
+    file: &ExperimentFile,
+    plan: &'a [PlannedRun],
+    out: &Path,
+) -> Result<(Vec<Task<'a>>, usize)> {
+    let folders = run_folders(out);
+    let mut seen = BTreeSet::new();
+    let mut tasks = Vec::new();
+    for run in plan.iter().filter(|run| seen.insert(&run.id)) {
+        let own = || out.join(&file.name).join("runs").join(&run.id);
+        let dir = folders.get(&run.id).cloned().unwrap_or_else(own);
+        if store.status(&run.id)? == Some(Status::Finished) {
+            continue;
+        }
+        let offset = catch_up(store, &run.id, &dir)?;
+        match store.status(&run.id)? {
+            Some(Status::Finished | Status::Pruned) => continue,
+            Some(Status::Running | Status::Failed) => store.reset(&run.id)?,
+            Some(Status::Pending) | None => {}
+        }
+        let attempt = journal::read(&dir, 0)?.records.iter().map(|record| record.attempt).max().unwrap_or(0);
+        tasks.push(Task::new(run, dir, offset, attempt));
+    }
+    let reused = seen.len() - tasks.len();
+    Ok((tasks, reused))
+}
+
+fn catch_up(store: &mut Store, run: &str, dir: &Path) -> Result<u64> {
+    let offset = store.journal_offset(run)?;
+    let tail = journal::read(dir, offset)?;
+    if tail.offset != offset {
+        store.ingest(run, &tail.records, tail.offset)?;
+    }
+    Ok(tail.offset)
+}
+
+/// Every run's folder, whichever sweep it was made for: one run has one journal.
+fn run_folders(out: &Path) -> BTreeMap<String, PathBuf> {
+    let children = |path: &Path| std::fs::read_dir(path).into_iter().flatten().flatten().map(|entry| entry.path());
+    let runs = children(out).flat_map(|sweep| children(&sweep.join("runs")).collect::<Vec<_>>());
+    runs.filter_map(|dir| Some((dir.file_name()?.to_str()?.to_string(), dir))).collect()
+}

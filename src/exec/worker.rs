@@ -1,0 +1,237 @@
+//! The worker process behind the hidden `runner exec`: takes one run after the other, keeps the data set and the thread
+//! pool between them, and leaves when its coordinator does.
+
+use super::{
+    devices, journal, memory,
+    protocol::{Assignment, Failure, Notice, Order},
+    signals,
+};
+use crate::{
+    data::{self, Dataset, Decode},
+    error::{Cause, Context, Error, Result},
+    event::Event,
+    tensor::safetensors,
+    train::{self, Job},
+};
+use std::{
+    fs::{File, OpenOptions},
+    io::{BufRead, Write},
+    os::fd::{AsFd, AsRawFd},
+    panic::{AssertUnwindSafe, catch_unwind},
+    path::Path,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering::SeqCst},
+        mpsc,
+    },
+    time::Duration,
+};
+
+/// A run's log in its folder: standard output and error of everything that ran in it.
+pub const LOG: &str = "log.txt";
+
+/// How long a run may take to write its checkpoint once the coordinator is gone.
+const GRACE: Duration = Duration::from_secs(20);
+
+/// Takes runs from the coordinator on standard input until it closes or says stop.
+pub fn worker() -> Result<()> {
+    let notices = take_standard_output()?;
+    leave_with_parent();
+    let stop = signals::stop_flag()?;
+    let orders = listen(stop.clone());
+    let mut worker = Worker { notices, stop, data: None, pool: None };
+    for assignment in orders {
+        let failure = worker.take(&assignment).err();
+        // What ran out of memory or panicked may have left anything behind: the slot gets a fresh process.
+        let spoilt = failure.as_ref().is_some_and(|error| matches!(error.cause, Cause::OutOfMemory | Cause::Bug));
+        let leaving = spoilt || worker.stop.load(SeqCst);
+        let failure = failure.map(|error| Failure { cause: error.cause, message: error.to_string() });
+        worker.notices.tell(&Notice::Ended { failure, leaving })?;
+        if leaving {
+            break;
+        }
+    }
+    Ok(())
+}
+
+struct Worker {
+    notices: Notices,
+    stop: Arc<AtomicBool>,
+    /// The data set of the last run.
+    data: Option<(String, Dataset)>,
+    pool: Option<(usize, rayon::ThreadPool)>,
+}
+
+impl Worker {
+    /// One attempt at one run.
+    fn take(&mut self, job: &Assignment) -> Result<()> {
+        redirect_output(&job.dir.join(LOG))?;
+        eprintln!(
+            "attempt {} in process {} on {}, threads: {}",
+            job.attempt,
+            std::process::id(),
+            job.device,
+            job.threads
+        );
+        memory::reset_peak();
+        let mut journal = journal::Writer::open(&job.dir, job.attempt)?;
+        safetensors::remove_unfinished(&job.dir.join("checkpoints"))?;
+        let result = match catch_unwind(AssertUnwindSafe(|| self.train(job, &mut journal))) {
+            Ok(result) => result,
+            Err(panic) => Err(Error::bug(panic_message(&*panic))),
+        };
+        if let Err(error) = &result {
+            eprintln!("error: {error}");
+            journal.append(Event::Failed { cause: error.cause, message: error.to_string() })?;
+            self.notices.tell(&Notice::Grew)?;
+        }
+        result
+    }
+
+    fn train(&mut self, assignment: &Assignment, journal: &mut journal::Writer) -> Result<()> {
+        self.open_data(assignment)?;
+        self.open_pool(assignment.threads)?;
+        let (Some((_, data)), Some((_, pool))) = (&self.data, &self.pool) else {
+            return Err(Error::bug("a worker without data or threads"));
+        };
+        let notices = &self.notices;
+        let mut finished = false;
+        let mut emit = |event: Event| {
+            finished |= matches!(event, Event::Finished { .. });
+            journal.append(event)?;
+            notices.tell(&Notice::Grew)
+        };
+        let warnings = data.warnings.iter().cloned().chain(micro_batch_warning(assignment));
+        warnings.into_iter().try_for_each(|message| emit(Event::Warning { message }))?;
+        let job = Job {
+            spec: &assignment.spec,
+            seed: assignment.seed,
+            data,
+            device: devices::open(&assignment.device)?,
+            dir: &assignment.dir,
+            threads: assignment.threads,
+            attempt: assignment.attempt,
+            micro_batch: assignment.micro_batch,
+        };
+        let stop = &self.stop;
+        pool.install(|| train::run(&job, &mut emit, stop))?;
+        match finished {
+            true => Ok(()),
+            false => Err(Error::bug("training ended without saying that it finished")),
+        }
+    }
+
+    fn open_data(&mut self, job: &Assignment) -> Result<()> {
+        let (source, decode) = (&job.spec.data, decode(&job.spec));
+        let key = data_key(&job.spec)?;
+        if self.data.as_ref().is_none_or(|(open, _)| *open != key) {
+            self.data = None;
+            self.data = Some((key, data::open(source, decode, &job.cache, &|_| ())?));
+        }
+        Ok(())
+    }
+
+    fn open_pool(&mut self, threads: usize) -> Result<()> {
+        if self.pool.as_ref().is_none_or(|(open, _)| *open != threads) {
+            let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build();
+            self.pool = Some((threads, pool.map_err(|error| Error::new(Cause::Environment, error))?));
+        }
+        Ok(())
+    }
+}
+
+/// How a run's images are brought to size.
+pub fn decode(spec: &crate::spec::RunSpec) -> Decode {
+    Decode { size: spec.input.size, interpolation: spec.input.interpolation }
+}
+
+/// Equal for runs that share a decoded data set.
+pub fn data_key(spec: &crate::spec::RunSpec) -> Result<String> {
+    serde_json::to_string(&(&spec.data, spec.input.size, spec.input.interpolation)).map_err(Error::bug)
+}
+
+fn micro_batch_warning(job: &Assignment) -> Option<String> {
+    let micro_batch = job.micro_batch.filter(|&micro_batch| micro_batch < job.spec.batch_size)?;
+    Some(format!(
+        "memory holds {micro_batch} of the {} images of a batch at a time; their gradients are accumulated, but batch \
+         normalization sees the smaller batch",
+        job.spec.batch_size
+    ))
+}
+
+fn panic_message(panic: &(dyn std::any::Any + Send)) -> String {
+    let text = panic.downcast_ref::<&str>().copied().or_else(|| panic.downcast_ref::<String>().map(String::as_str));
+    format!("training panicked: {}", text.unwrap_or("no message"))
+}
+
+/// The line to the coordinator.
+struct Notices(File);
+
+impl Notices {
+    fn tell(&self, notice: &Notice) -> Result<()> {
+        let mut line = serde_json::to_vec(notice).map_err(Error::bug)?;
+        line.push(b'\n');
+        match (&self.0).write_all(&line) {
+            // The coordinator is gone: the journal has everything, and the stop flag is on its way.
+            Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => Ok(()),
+            result => result.context(|| "cannot reach the coordinator".into()),
+        }
+    }
+}
+
+/// Keeps the real standard output for notices and sends what anyone prints to standard error, which is the run's log.
+fn take_standard_output() -> Result<Notices> {
+    let notices = File::from(std::io::stdout().as_fd().try_clone_to_owned()?);
+    duplicate(&std::io::stderr(), libc::STDOUT_FILENO)?;
+    Ok(Notices(notices))
+}
+
+/// Sends standard output and error, panics and native libraries included, to a run's log.
+fn redirect_output(log: &Path) -> Result<()> {
+    let file = OpenOptions::new().create(true).append(true).open(log).context(|| log.display().to_string())?;
+    duplicate(&file, libc::STDOUT_FILENO)?;
+    duplicate(&file, libc::STDERR_FILENO)
+}
+
+fn duplicate(from: &impl AsRawFd, to: libc::c_int) -> Result<()> {
+    // SAFETY: `dup2` touches no memory; both descriptors are open, and `to` is one of the standard ones, which no Rust
+    // object in this process owns.
+    match unsafe { libc::dup2(from.as_raw_fd(), to) } {
+        -1 => Err(std::io::Error::last_os_error().into()),
+        _ => Ok(()),
+    }
+}
+
+/// Asks the kernel for SIGTERM when the coordinator dies; the end of standard input says the same everywhere else.
+fn leave_with_parent() {
+    #[cfg(target_os = "linux")]
+    // SAFETY: sets one attribute of this process and touches no memory.
+    unsafe {
+        libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGTERM);
+    }
+}
+
+/// Hears orders on a thread of its own, so that a stop reaches a run at work.
+fn listen(stop: Arc<AtomicBool>) -> mpsc::Receiver<Box<Assignment>> {
+    let (sender, orders) = mpsc::channel();
+    std::thread::spawn(move || {
+        for line in std::io::stdin().lock().lines().map_while(std::io::Result::ok) {
+            match serde_json::from_str(&line) {
+                Ok(Order::Run(assignment)) => {
+                    if sender.send(assignment).is_err() {
+                        break;
+                    }
+                }
+                Ok(Order::Stop) => stop.store(true, SeqCst),
+                Err(error) => eprintln!("order not understood: {error}: {line}"),
+            }
+        }
+        stop.store(true, SeqCst);
+        drop(sender);
+        // Nobody is left to end this process if its run does not.
+        std::thread::sleep(GRACE);
+        eprintln!("the coordinator is gone and the run did not stop in time");
+        std::process::exit(1);
+    });
+    orders
+}

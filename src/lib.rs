@@ -1,0 +1,37 @@
+//! `runner`: every training run an experiment file describes, and a report that says which experiment is better,
+//! by how much, and how sure that is.
+//!
+//! The house, top to bottom; imports point down only, and modules of one rank do not see each other:
+//!
+//! ```text
+//! cli          one file per command
+//! exec         fans runs out: slots, workers, retries; the one event dispatcher; the one SQLite writer
+//! sweep  train  report  progress
+//! spec   store
+//! backbone  augment  optim  schedule  loss  metric  data
+//! tensor       named parameters, rng, init, layers; ops = our own differentiable operations
+//! event  duration  component  error
+//! ```
+//!
+//! A component (an augmentation, an optimizer, ..) is one file and one line of its family's registry; see [`component`].
+
+pub mod augment;
+pub mod backbone;
+pub mod cli;
+pub mod component;
+pub mod data;
+pub mod duration;
+pub mod error;
+pub mod event;
+pub mod exec;
+pub mod loss;
+pub mod metric;
+pub mod optim;
+pub mod progress;
+pub mod report;
+pub mod schedule;
+pub mod spec;
+pub mod store;
+pub mod sweep;
+pub mod tensor;
+pub mod train;

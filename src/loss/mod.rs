@@ -1,0 +1,55 @@
+//! Losses: what training minimizes.
+
+use crate::{error::Result, tensor::Tensor};
+
+/// What a batch should have been.
+pub struct Targets<'a> {
+    /// `(N, C)` f32 probabilities: one-hot, or mixed by an augmentation.
+    pub probabilities: &'a Tensor,
+    /// The class of each sample, where no augmentation mixed the batch.
+    pub classes: Option<&'a [u32]>,
+}
+
+/// A loss over a batch of logits.
+pub trait Loss: Send + Sync {
+    /// The mean loss, a scalar on the tape. `logits (N, C)`.
+    fn loss(&self, logits: &Tensor, targets: &Targets) -> Result<Tensor>;
+
+    /// What is wrong with these parameters for this number of classes.
+    fn check(&self, _classes: usize) -> std::result::Result<(), String> {
+        Ok(())
+    }
+}
+
+crate::components! {
+    /// The `loss` of an experiment.
+    pub enum LossSpec: Loss {
+        cross_entropy::CrossEntropy,
+        focal::Focal,
+        bce::Bce,
+    }
+}
+
+/// Targets mixed with the uniform distribution: `(1 - smoothing) t + smoothing / C`.
+fn smoothed(targets: &Tensor, smoothing: f64) -> Result<Tensor> {
+    match smoothing > 0.0 {
+        true => Ok(targets.detach().affine(1.0 - smoothing, smoothing / targets.dim(1)? as f64)?),
+        false => Ok(targets.detach()),
+    }
+}
+
+/// One value a class as a `(C)` tensor beside `logits`.
+fn per_class(values: &[f64], logits: &Tensor) -> Result<Tensor> {
+    let values: Vec<f32> = values.iter().map(|value| *value as f32).collect();
+    Ok(Tensor::new(values, logits.device())?)
+}
+
+/// A list with one value a class must have as many as there are classes.
+fn check_length(name: &str, values: Option<&[f64]>, classes: usize) -> std::result::Result<(), String> {
+    match values {
+        Some(values) if values.len() != classes => {
+            Err(format!("{name} has {} values, the data set has {classes} classes", values.len()))
+        }
+        _ => Ok(()),
+    }
+}

@@ -1,0 +1,166 @@
+//! What a terminal shows of a sweep: bars on a terminal, plain lines in a log. Everything shown follows from the records
+//! of the runs' journals.
+
+mod bars;
+mod lines;
+mod pace;
+mod text;
+
+use crate::{
+    data,
+    event::{Event, Record},
+};
+use pace::Pace;
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    io::IsTerminal,
+    path::PathBuf,
+    time::Duration,
+};
+
+/// How a run is called and what is worth showing of it.
+#[derive(Clone, Debug)]
+pub struct Label {
+    pub run: String,
+    pub experiment: String,
+    /// What the sweep's axes set, e.g. `("optimizer.adam.lr", "0.005")`; empty where there is no axis.
+    pub point: Vec<(String, String)>,
+    pub seed: u64,
+    pub epochs: u32,
+    /// The metric that selects the best epoch.
+    pub metric: String,
+    pub log: PathBuf,
+}
+
+/// How an attempt ended.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Ending {
+    Finished,
+    /// For good.
+    Failed {
+        message: String,
+    },
+    /// Another attempt follows.
+    Retried {
+        message: String,
+    },
+    /// Stopped on request; goes on at the next start.
+    Stopped,
+}
+
+/// How far a sweep is.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct Tally {
+    pub total: usize,
+    pub finished: usize,
+    pub failed: usize,
+    /// Time left, once it can be told.
+    pub left: Option<Duration>,
+}
+
+/// Where progress goes.
+trait View {
+    fn say(&mut self, message: &str);
+    fn data(&mut self, news: data::Progress);
+    fn data_done(&mut self) {}
+    fn record(&mut self, slot: usize, label: &Label, record: &Record, tally: &Tally);
+    fn ended(&mut self, slot: usize, label: &Label, ending: &Ending, last: Option<&Event>, tally: &Tally);
+    fn close(&mut self) {}
+}
+
+/// Shows a sweep as it runs.
+pub struct Progress {
+    view: Box<dyn View>,
+    tally: Tally,
+    pace: Pace,
+    labels: BTreeMap<usize, Label>,
+    last: BTreeMap<usize, Event>,
+    /// Warnings shown: what every run of a data set warns of is said once.
+    warned: BTreeSet<String>,
+}
+
+impl Progress {
+    /// Bars where standard error is a terminal, lines elsewhere.
+    pub fn new() -> Self {
+        let view: Box<dyn View> = match std::io::stderr().is_terminal() {
+            true => Box::new(bars::Bars::new()),
+            false => Box::new(lines::Lines::new(std::io::stderr())),
+        };
+        Self {
+            view,
+            tally: Tally::default(),
+            pace: Pace::default(),
+            labels: BTreeMap::new(),
+            last: BTreeMap::new(),
+            warned: BTreeSet::new(),
+        }
+    }
+
+    /// Something a user should read now.
+    pub fn say(&mut self, message: &str) {
+        self.view.say(message);
+    }
+
+    /// How far the images are.
+    pub fn data(&mut self, news: data::Progress) {
+        self.view.data(news);
+    }
+
+    /// The images are all there.
+    pub fn data_done(&mut self) {
+        self.view.data_done();
+    }
+
+    /// What there is to do: the runs to come, how many there are in all, and how many go at once.
+    pub fn plan<'a>(&mut self, runs: impl Iterator<Item = &'a Label>, total: usize, at_once: usize) {
+        self.pace = Pace::new(runs, at_once);
+        self.tally.total = total;
+        self.tally.finished = total - self.pace.runs();
+    }
+
+    /// A slot takes up a run.
+    pub fn assigned(&mut self, slot: usize, label: Label) {
+        self.last.remove(&slot);
+        self.labels.insert(slot, label);
+    }
+
+    /// Something happened in the run of a slot.
+    pub fn record(&mut self, slot: usize, record: &Record) {
+        let Some(label) = self.labels.get(&slot) else { return };
+        if let Event::Warning { message } = &record.event
+            && self.warned.insert(message.clone())
+        {
+            self.view.say(&format!("warning  {}: {message}", text::name(label)));
+        }
+        self.pace.record(label, record);
+        self.tally.left = self.pace.left();
+        self.view.record(slot, label, record, &self.tally);
+        self.last.insert(slot, record.event.clone());
+    }
+
+    /// The attempt of a slot is over.
+    pub fn ended(&mut self, slot: usize, ending: &Ending) {
+        let Some(label) = self.labels.remove(&slot) else { return };
+        match ending {
+            Ending::Finished => self.tally.finished += 1,
+            Ending::Failed { .. } => self.tally.failed += 1,
+            Ending::Retried { .. } | Ending::Stopped => {}
+        }
+        if matches!(ending, Ending::Finished | Ending::Failed { .. }) {
+            self.pace.ended(&label);
+        }
+        self.tally.left = self.pace.left();
+        self.view.ended(slot, &label, ending, self.last.get(&slot), &self.tally);
+    }
+
+    /// Leaves the terminal as lines.
+    pub fn close(&mut self) {
+        self.view.close();
+    }
+}
+
+impl Default for Progress {
+    fn default() -> Self {
+        Self::new()
+    }
+}

@@ -1,0 +1,205 @@
+//! The figures of a report, drawn with plotters as SVG and PNG.
+
+mod axes;
+mod canvas;
+mod confusion;
+mod curves;
+mod roc;
+mod seeds;
+
+use super::{
+    study::{Arm, Curve, Shown, Study},
+    words,
+};
+use crate::error::Result;
+use canvas::{Drawing, PALETTE};
+use plotters::prelude::RGBColor;
+use std::collections::BTreeMap;
+
+/// A figure as it stands in a report.
+pub struct Figure {
+    /// Its files' name: `learning-curves`.
+    pub name: &'static str,
+    pub title: String,
+    /// Says what is drawn, bands and dots included.
+    pub caption: String,
+    /// A complete SVG document.
+    pub svg: String,
+    /// A PNG file's bytes.
+    pub png: Vec<u8>,
+}
+
+/// Every figure that the study has data for.
+pub fn all(study: &Study) -> Result<Vec<Figure>> {
+    let figures = [seeds(study)?, learning_curves(study)?, loss_curves(study)?, roc(study)?, confusion(study)?];
+    Ok(figures.into_iter().flatten().collect())
+}
+
+fn figure(name: &'static str, title: &str, caption: String, drawing: &impl Drawing) -> Result<Option<Figure>> {
+    let (svg, png) = canvas::render(drawing)?;
+    Ok(Some(Figure { name, title: title.into(), caption, svg, png }))
+}
+
+/// The experiments that curves are drawn for, and their colours: as many as colours can tell apart, the first always,
+/// then the best.
+fn drawn(study: &Study) -> Vec<(&Arm, RGBColor)> {
+    let mean = |arm: &Arm| super::statistics::mean(&study.chosen_values(arm, &study.metric));
+    let sign = if study.larger_is_better { -1.0 } else { 1.0 };
+    let mut others: Vec<(usize, f64)> = (study.arms.iter().enumerate().skip(1))
+        .map(|(index, arm)| (index, mean(arm).map_or(f64::INFINITY, |mean| sign * mean)))
+        .collect();
+    others.sort_by(|a, b| a.1.total_cmp(&b.1));
+    let mut kept: Vec<usize> = others.iter().take(PALETTE.len() - 1).map(|(index, _)| *index).collect();
+    kept.push(0);
+    kept.sort_unstable();
+    kept.iter().filter_map(|index| study.arms.get(*index)).zip(PALETTE).collect()
+}
+
+fn left_out(study: &Study) -> String {
+    match study.arms.len().saturating_sub(PALETTE.len()) {
+        0 => String::new(),
+        n => format!(
+            " Drawn are the first experiment and the {} best others; {n} more are in the tables.",
+            PALETTE.len() - 1
+        ),
+    }
+}
+
+fn seeds(study: &Study) -> Result<Option<Figure>> {
+    let colours: BTreeMap<&str, RGBColor> =
+        drawn(study).into_iter().map(|(arm, colour)| (arm.name.as_str(), colour)).collect();
+    let row = |arm: &Arm| seeds::Row {
+        name: arm.name.clone(),
+        colour: colours.get(arm.name.as_str()).copied().unwrap_or(canvas::MUTED),
+        values: study.chosen_values(arm, &study.metric),
+    };
+    let rows: Vec<seeds::Row> = study.arms.iter().map(row).filter(|row| !row.values.is_empty()).collect();
+    if rows.is_empty() {
+        return Ok(None);
+    }
+    let direction = if study.larger_is_better { "larger is better" } else { "smaller is better" };
+    let x_name = format!("validation {} ({direction})", words::metric(&study.metric));
+    let caption = "One dot a seed, a tall mark at their mean, a bar for its 95 % Student t interval (none for one seed; \
+                   without an end mark the bar goes on beyond the axis). Bars may overlap although a paired \
+                   difference is clear: the table compares seed by seed.";
+    figure("experiments", "Every seed", caption.into(), &seeds::Seeds { x_name, rows })
+}
+
+const CURVES: (u32, u32) = (760, 380);
+
+fn band(study: &Study) -> String {
+    format!(
+        "The line is the mean over the seeds of an experiment's chosen point, as far as all of them have come; the band \
+         is one standard deviation to either side (none for one seed).{}",
+        left_out(study)
+    )
+}
+
+fn lines(study: &Study, of: &BTreeMap<String, Curve>, dashed: bool) -> Vec<curves::Line> {
+    let line = |(arm, colour): (&Arm, RGBColor)| {
+        let points = curves::over_seeds(&study.arm_curves(arm, of));
+        let name = if dashed { String::new() } else { arm.name.clone() };
+        curves::Line { name, colour, dashed, points }
+    };
+    drawn(study).into_iter().map(line).filter(|line| !line.points.is_empty()).collect()
+}
+
+fn learning_curves(study: &Study) -> Result<Option<Figure>> {
+    let lines = lines(study, &study.curves.metric, false);
+    if lines.is_empty() || study.metric == "loss" {
+        return Ok(None);
+    }
+    let y_name = format!("validation {}", words::metric(&study.metric));
+    let drawing = curves::Curves { y_name, lines, size: CURVES };
+    figure("learning-curves", "Learning curves", band(study), &drawing)
+}
+
+fn loss_curves(study: &Study) -> Result<Option<Figure>> {
+    let mut both = lines(study, &study.curves.train_loss, true);
+    for line in &mut both {
+        line.points.iter_mut().for_each(|spot| spot.sd = None);
+    }
+    both.extend(lines(study, &study.curves.val_loss, false));
+    if both.is_empty() {
+        return Ok(None);
+    }
+    let caption =
+        format!("Solid: validation; dashed: training (its mean alone, over augmented images). {}", band(study));
+    let drawing = curves::Curves { y_name: "loss".into(), lines: both, size: CURVES };
+    figure("loss-curves", "Loss", caption, &drawing)
+}
+
+fn shown(study: &Study) -> Vec<(&Arm, &Shown, RGBColor)> {
+    drawn(study).into_iter().filter_map(|(arm, colour)| Some((arm, arm.shown.as_ref()?, colour))).collect()
+}
+
+fn whose(study: &Study) -> String {
+    let metric = words::metric(&study.metric);
+    format!("Each experiment is shown by its run of median {metric}, at that run's selected epoch.{}", left_out(study))
+}
+
+/// Two classes: one curve an experiment. More: the experiment of best metric, each class against the rest.
+fn roc(study: &Study) -> Result<Option<Figure>> {
+    let shown = shown(study);
+    let binary = shown.iter().all(|(_, shown, _)| shown.classes.len() == 2);
+    let (lines, caption) = if binary {
+        (shown.iter().filter_map(|(arm, shown, colour)| experiment_roc(arm, shown, *colour)).collect(), whose(study))
+    } else {
+        best_by_class(study, &shown)
+    };
+    if lines.is_empty() {
+        return Ok(None);
+    }
+    let caption = format!("{caption} The dashed diagonal is guessing.");
+    figure("roc", "ROC", caption, &roc::Roc { lines })
+}
+
+fn experiment_roc(arm: &Arm, shown: &Shown, colour: RGBColor) -> Option<roc::Line> {
+    let points = class_roc(shown, 1)?;
+    let detail = format!("AUC {}, seed {}", words::number(area(&points), 3), shown.seed);
+    Some(roc::Line { name: arm.name.clone(), detail, colour, points })
+}
+
+fn best_by_class(study: &Study, shown: &[(&Arm, &Shown, RGBColor)]) -> (Vec<roc::Line>, String) {
+    let best = study.best().and_then(|best| shown.iter().find(|(arm, ..)| arm.name == best.name)).or(shown.first());
+    let Some((arm, shown, _)) = best else { return Default::default() };
+    let line = |(class, colour): (usize, RGBColor)| {
+        let points = class_roc(shown, class)?;
+        let detail = format!("AUC {}", words::number(area(&points), 3));
+        Some(roc::Line { name: shown.classes.get(class)?.clone(), detail, colour, points })
+    };
+    let lines = (0..shown.classes.len()).zip(PALETTE).filter_map(line).collect();
+    let more = match shown.classes.len().saturating_sub(PALETTE.len()) {
+        0 => String::new(),
+        n => format!(" The first {} classes; {n} more are not drawn.", PALETTE.len()),
+    };
+    (lines, format!("Each class of {} (seed {}) against the rest.{more}", arm.name, shown.seed))
+}
+
+fn class_roc(shown: &Shown, class: usize) -> Option<Vec<canvas::At>> {
+    let score = |row: &crate::event::Prediction| Some((*row.scores.get(class)?, row.target as usize == class));
+    roc::curve(shown.predictions.iter().filter_map(score).collect())
+}
+
+/// The area under a curve, by trapezoids: exactly the AUC.
+fn area(points: &[canvas::At]) -> f64 {
+    points.windows(2).map(|pair| (pair[1].0 - pair[0].0) * (pair[0].1 + pair[1].1) / 2.0).sum()
+}
+
+/// More classes than this make no legible matrix.
+const MOST_CLASSES: usize = 40;
+
+fn confusion(study: &Study) -> Result<Option<Figure>> {
+    let shown = shown(study);
+    let Some((_, first, _)) = shown.first() else { return Ok(None) };
+    let classes = first.classes.clone();
+    if classes.is_empty() || classes.len() > MOST_CLASSES {
+        return Ok(None);
+    }
+    let same = shown.iter().filter(|(_, shown, _)| shown.classes == classes);
+    let matrices =
+        same.map(|(arm, shown, _)| (arm.name.clone(), confusion::count(&shown.predictions, classes.len()))).collect();
+    let caption =
+        format!("Images by true class (rows) and predicted class (columns); shares are of a row. {}", whose(study));
+    figure("confusion", "Confusion matrix", caption, &confusion::Confusion { classes, matrices })
+}

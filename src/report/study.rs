@@ -1,0 +1,256 @@
+//! What a sweep found, as numbers: read from the store at one moment, before anything is written about it.
+
+use super::{
+    statistics,
+    verdict::{self, Comparison},
+};
+use crate::{
+    error::Result,
+    event::{Prediction, Split},
+    store::{Status, Store, Sweep, SweepRun},
+};
+use std::collections::{BTreeMap, BTreeSet};
+
+/// A metric by epoch.
+pub type Curve = Vec<(u32, f64)>;
+
+/// Everything a report of one sweep speaks about.
+pub struct Study {
+    pub sweep: Sweep,
+    /// The metric that selects, and its direction, as the first experiment has them.
+    pub metric: String,
+    pub larger_is_better: bool,
+    pub arms: Vec<Arm>,
+    pub runs: Vec<SweepRun>,
+    /// Warnings and the runs they are about.
+    pub warnings: BTreeMap<String, Vec<String>>,
+    /// By run id: the selecting metric and the loss of the validation split, the loss of the training split.
+    pub curves: Curves,
+}
+
+/// Learning curves by run id.
+#[derive(Default)]
+pub struct Curves {
+    pub metric: BTreeMap<String, Curve>,
+    pub val_loss: BTreeMap<String, Curve>,
+    pub train_loss: BTreeMap<String, Curve>,
+}
+
+/// One experiment.
+pub struct Arm {
+    pub name: String,
+    /// The resolved specification, as far as it could be read.
+    pub spec: toml::Table,
+    /// What the axes made of it, in the plan's order; one point without axes.
+    pub points: Vec<Point>,
+    /// The point it is compared at: an index into `points`; `None` while no run has finished.
+    pub chosen: Option<usize>,
+    /// Against the first experiment; `None` for itself and without a shared seed.
+    pub comparison: Option<Comparison>,
+    /// The run of median metric at the chosen point, with its predictions.
+    pub shown: Option<Shown>,
+}
+
+/// One point of an experiment's axes.
+pub struct Point {
+    /// `optimizer.adam.lr=0.005`; empty without axes.
+    pub label: String,
+    /// Indices into [`Study::runs`].
+    pub runs: Vec<usize>,
+}
+
+/// The run whose predictions stand for an experiment.
+pub struct Shown {
+    pub run: String,
+    pub seed: u64,
+    pub classes: Vec<String>,
+    pub predictions: Vec<Prediction>,
+}
+
+impl Study {
+    /// Reads what a sweep's runs came to.
+    pub fn numbers(store: &Store, sweep: &str) -> Result<Self> {
+        store.snapshot(|store| Self::read(store, sweep))
+    }
+
+    /// Reads the same, and curves, predictions and warnings.
+    pub fn whole(store: &Store, sweep: &str) -> Result<Self> {
+        store.snapshot(|store| {
+            let mut study = Self::read(store, sweep)?;
+            study.curves = Curves {
+                metric: store.curves(sweep, Split::Val, &study.metric)?,
+                val_loss: store.curves(sweep, Split::Val, "loss")?,
+                train_loss: store.curves(sweep, Split::Train, "loss")?,
+            };
+            study.warnings = warnings(store, &study.runs)?;
+            study.show(store)?;
+            Ok(study)
+        })
+    }
+
+    fn read(store: &Store, sweep: &str) -> Result<Self> {
+        let (found, runs) = (store.sweep(sweep)?, store.runs(sweep)?);
+        let experiments = store.experiments(sweep)?.into_iter();
+        let arms: Vec<Arm> = experiments.map(|experiment| Arm::new(experiment.name, &experiment.spec, &runs)).collect();
+        let (metric, larger_is_better) = arms.first().map_or(("auc".into(), true), |arm| select(&arm.spec));
+        let (warnings, curves) = Default::default();
+        let mut study = Self { sweep: found, metric, larger_is_better, arms, runs, warnings, curves };
+        study.choose();
+        study.compare();
+        Ok(study)
+    }
+
+    /// Whether experiments have several points: the choice among them is then made on the validation set itself.
+    pub fn has_points(&self) -> bool {
+        self.arms.iter().any(|arm| arm.points.len() > 1)
+    }
+
+    /// A value by `(seed, fold)` of the finished runs of a point.
+    pub fn values(&self, point: &Point, name: &str) -> BTreeMap<(u64, Option<u32>), f64> {
+        let runs = point.runs.iter().filter_map(|index| self.runs.get(*index));
+        let finished = runs.filter(|at| at.run.status == Status::Finished);
+        let values = finished.filter_map(|at| Some(((at.run.seed, at.run.fold), *at.run.summary.get(name)?)));
+        values.filter(|(_, value)| value.is_finite()).collect()
+    }
+
+    /// The same, of an experiment at its chosen point, in the order of seeds.
+    pub fn chosen_values(&self, arm: &Arm, name: &str) -> Vec<f64> {
+        arm.chosen().map(|point| self.values(point, name).into_values().collect()).unwrap_or_default()
+    }
+
+    /// The experiment of best mean metric.
+    pub fn best(&self) -> Option<&Arm> {
+        let sign = if self.larger_is_better { 1.0 } else { -1.0 };
+        let mean = |arm| Some(sign * statistics::mean(&self.chosen_values(arm, &self.metric))?);
+        let valued = self.arms.iter().filter_map(|arm| Some((arm, mean(arm)?)));
+        valued.reduce(|best, next| if next.1 > best.1 { next } else { best }).map(|(arm, _)| arm)
+    }
+
+    /// Distinct runs by status.
+    pub fn count(&self, status: Status) -> usize {
+        let runs = self.runs.iter().filter(|at| at.run.status == status);
+        runs.map(|at| &at.run.id).collect::<BTreeSet<_>>().len()
+    }
+
+    /// An experiment's curves at its chosen point: of the finished runs, or of all while none has finished.
+    pub fn arm_curves<'a>(&self, arm: &Arm, curves: &'a BTreeMap<String, Curve>) -> Vec<&'a Curve> {
+        let Some(point) = arm.chosen().or(arm.points.first()) else { return Vec::new() };
+        let runs: Vec<&SweepRun> = point.runs.iter().filter_map(|index| self.runs.get(*index)).collect();
+        let finished: Vec<&SweepRun> = runs.iter().copied().filter(|at| at.run.status == Status::Finished).collect();
+        let of = if finished.is_empty() { runs } else { finished };
+        of.iter().filter_map(|at| curves.get(&at.run.id)).filter(|curve| !curve.is_empty()).collect()
+    }
+
+    /// The best mean among the points with the most finished seeds: a point with one lucky seed must not win.
+    fn choose(&mut self) {
+        let sign = if self.larger_is_better { 1.0 } else { -1.0 };
+        let pick = |arm: &Arm| {
+            let values = |point| self.values(point, &self.metric).into_values().collect::<Vec<f64>>();
+            let all: Vec<Vec<f64>> = arm.points.iter().map(values).collect();
+            let most = all.iter().map(Vec::len).max().filter(|most| *most > 0)?;
+            let full = all.iter().enumerate().filter(|(_, values)| values.len() == most);
+            let means = full.filter_map(|(index, values)| Some((index, sign * statistics::mean(values)?)));
+            means.reduce(|best, next| if next.1 > best.1 { next } else { best }).map(|(index, _)| index)
+        };
+        let chosen: Vec<Option<usize>> = self.arms.iter().map(pick).collect();
+        for (arm, chosen) in self.arms.iter_mut().zip(chosen) {
+            arm.chosen = chosen;
+        }
+    }
+
+    fn compare(&mut self) {
+        let mut comparisons: Vec<Option<Comparison>> =
+            (0..self.arms.len()).map(|index| if index == 0 { None } else { self.against_first(index) }).collect();
+        verdict::judge(&mut comparisons.iter_mut().flatten().collect::<Vec<_>>());
+        for (arm, comparison) in self.arms.iter_mut().zip(comparisons) {
+            arm.comparison = comparison;
+        }
+    }
+
+    fn against_first(&self, index: usize) -> Option<Comparison> {
+        self.between(self.arms.first()?, self.arms.get(index)?)
+    }
+
+    /// One experiment against another at their chosen points, over the seeds both have finished.
+    pub fn between(&self, reference: &Arm, candidate: &Arm) -> Option<Comparison> {
+        let others = self.values(candidate.chosen()?, &self.metric);
+        let values = self.values(reference.chosen()?, &self.metric);
+        let pairs: Vec<(f64, f64)> =
+            values.into_iter().filter_map(|(seed, value)| Some((value, *others.get(&seed)?))).collect();
+        let names = (reference.name.as_str(), candidate.name.as_str());
+        let mut comparison = Comparison::over_seeds(names, &self.metric, self.larger_is_better, &pairs)?;
+        comparison.notes.extend(self.choice_note());
+        Some(comparison)
+    }
+
+    /// What choosing a point on the validation set does to its numbers.
+    pub fn choice_note(&self) -> Option<String> {
+        let most = self.arms.iter().map(|arm| arm.points.len()).max().filter(|most| *most > 1)?;
+        Some(format!(
+            "Each experiment is shown at its best point by mean {}, picked among up to {most} points on the same \
+             validation set: its numbers are optimistic, the more so the more points it had.",
+            super::words::metric(&self.metric)
+        ))
+    }
+
+    /// Reads the predictions of each experiment's run of median metric.
+    fn show(&mut self, store: &Store) -> Result<()> {
+        for index in 0..self.arms.len() {
+            let Some((run, seed)) = self.median_run(&self.arms[index]) else { continue };
+            let predictions = store.predictions(&run, Split::Val)?;
+            if predictions.is_empty() {
+                continue;
+            }
+            let classes = store.classes(&run)?;
+            self.arms[index].shown = Some(Shown { run, seed, classes, predictions });
+        }
+        Ok(())
+    }
+
+    fn median_run(&self, arm: &Arm) -> Option<(String, u64)> {
+        let runs = arm.chosen()?.runs.iter().filter_map(|index| self.runs.get(*index)).map(|at| &at.run);
+        let finished = runs.filter(|run| run.status == Status::Finished);
+        let mut valued: Vec<_> = finished.filter_map(|run| Some((*run.summary.get(&self.metric)?, run))).collect();
+        valued.sort_by(|a, b| a.0.total_cmp(&b.0).then(a.1.seed.cmp(&b.1.seed)));
+        let (_, run) = valued.get(valued.len().checked_sub(1)? / 2)?;
+        Some((run.id.clone(), run.seed))
+    }
+}
+
+impl Arm {
+    fn new(name: String, spec: &str, runs: &[SweepRun]) -> Self {
+        let mut points: Vec<Point> = Vec::new();
+        for (index, at) in runs.iter().enumerate().filter(|(_, at)| at.experiment == name) {
+            match points.iter_mut().find(|point| point.label == at.point) {
+                Some(point) => point.runs.push(index),
+                None => points.push(Point { label: at.point.clone(), runs: vec![index] }),
+            }
+        }
+        // A specification of another version may no longer be readable: the report then shows what it can.
+        let spec = spec.parse().unwrap_or_default();
+        Self { name, spec, points, chosen: None, comparison: None, shown: None }
+    }
+
+    /// The point it is compared at.
+    pub fn chosen(&self) -> Option<&Point> {
+        self.points.get(self.chosen?)
+    }
+}
+
+/// The selecting metric of a specification, and whether larger is better.
+pub fn select(spec: &toml::Table) -> (String, bool) {
+    let select = spec.get("select").and_then(toml::Value::as_table);
+    let key = |key: &str| select.and_then(|select| select.get(key)).and_then(toml::Value::as_str);
+    (key("metric").unwrap_or("auc").into(), key("mode") != Some("min"))
+}
+
+fn warnings(store: &Store, runs: &[SweepRun]) -> Result<BTreeMap<String, Vec<String>>> {
+    let mut warnings = BTreeMap::<String, Vec<String>>::new();
+    let ids: BTreeSet<&str> = runs.iter().map(|at| at.run.id.as_str()).collect();
+    for id in ids {
+        for warning in store.warnings(id)? {
+            warnings.entry(warning.message).or_default().push(warning.run);
+        }
+    }
+    Ok(warnings)
+}

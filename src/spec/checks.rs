@@ -1,0 +1,238 @@
+//! Checks that look at several keys at once, or beyond the file: at the registries, the data, the disk.
+
+use super::{
+    mistake::{Mistake, Mistakes},
+    resolve::Merged,
+    run::{Mode, RunSpec, UsePretrained},
+};
+use crate::{
+    augment::Scope,
+    backbone,
+    data::{DataSpec, Listing},
+    duration::Duration,
+    error::Cause,
+    metric::METRICS,
+};
+use std::path::Path;
+
+/// What the data sets of a file hold, each looked at once.
+#[derive(Default)]
+pub struct Data(Vec<(DataSpec, std::result::Result<Listing, String>)>);
+
+impl Data {
+    /// The listing; a message for what the user got wrong; `None` where the machine failed, which is no mistake of the file.
+    fn list(&mut self, spec: &DataSpec) -> Option<&std::result::Result<Listing, String>> {
+        if let Some(at) = self.0.iter().position(|(known, _)| known == spec) {
+            return self.0.get(at).map(|(_, listing)| listing);
+        }
+        let listing = match spec.as_dyn().list() {
+            Err(error) if error.cause != Cause::User => return None,
+            Err(error) => Err(error.to_string()),
+            Ok(listing) => Ok(listing),
+        };
+        self.0.push((spec.clone(), listing));
+        self.0.last().map(|(_, listing)| listing)
+    }
+}
+
+/// Runs every check.
+pub fn check(spec: &RunSpec, merged: &Merged, data: &mut Data, mistakes: &mut Mistakes) {
+    let mut checks = Checks { spec, merged, mistakes };
+    checks.backbone();
+    checks.weights();
+    checks.select();
+    checks.augment();
+    checks.lengths();
+    checks.freeze();
+    checks.data(data);
+}
+
+struct Checks<'a> {
+    spec: &'a RunSpec,
+    merged: &'a Merged,
+    mistakes: &'a mut Mistakes,
+}
+
+impl Checks<'_> {
+    /// Says what is wrong with these keys, at the first of them that is written. Nothing where one of them was already
+    /// found wrong: its stand-in value proves nothing.
+    fn say(&mut self, paths: &[&str], what: impl Into<String>, help: &[String]) {
+        let near = |a: &str, b: &str| a.strip_prefix(b).is_some_and(|rest| rest.is_empty() || rest.starts_with('.'));
+        let wrong = |path: &&str| self.merged.pruned.iter().any(|pruned| near(path, pruned) || near(pruned, path));
+        if paths.iter().any(wrong) {
+            return;
+        }
+        let written = paths.iter().find_map(|path| self.merged.tree.find(path.split('.')));
+        let (place, scope) = match written {
+            Some((_, place)) => (place, String::new()),
+            None => (&self.merged.place, format!("{}: ", self.merged.scope)),
+        };
+        let mut mistake = Mistake::new(format!("{scope}{}", what.into()), place);
+        mistake.help.extend(help.iter().cloned());
+        self.mistakes.push(mistake);
+    }
+
+    fn backbone(&mut self) {
+        if let Err(error) = backbone::find(&self.spec.backbone.name) {
+            let text = error.to_string();
+            let (what, help) = text.split_once("; ").unwrap_or((&text, ""));
+            let help: Vec<String> = help.split("? ").filter(|part| !part.is_empty()).map(question).collect();
+            self.say(&["backbone.name"], what, &help);
+        }
+    }
+
+    fn weights(&mut self) {
+        let Some(file) = &self.spec.backbone.weights else { return };
+        if self.spec.backbone.pretrained != UsePretrained::No {
+            let help = ["keep one: `weights` starts from that file, `pretrained` from timm's weights".into()];
+            self.say(
+                &["backbone.weights", "backbone.pretrained"],
+                "`weights` and `pretrained` exclude each other",
+                &help,
+            );
+        }
+        if !Path::new(file).is_file() {
+            self.say(&["backbone.weights"], format!("there is no file {file}"), &[here()]);
+        }
+    }
+
+    fn select(&mut self) {
+        let (select, written) = (&self.spec.select, self.merged.tree.find(["select", "metric"]).is_some());
+        let Some(right) = better(&select.metric) else {
+            // The default needs no check of the file.
+            if written {
+                let known = METRICS.iter().map(|metric| metric.name).chain(["loss"]);
+                let help = Mistake::new("", &self.merged.place).names(&select.metric, "known metrics", known).help;
+                self.say(&["select.metric"], format!("there is no metric `{}`", select.metric), &help);
+            }
+            return;
+        };
+        if select.mode != right {
+            let (mode, word) = if right == Mode::Max { ("max", "larger") } else { ("min", "smaller") };
+            let what = format!("`select` would pick the worst epoch: {word} `{}` is better", select.metric);
+            self.say(&["select.mode", "select.metric"], what, &[format!("write mode = \"{mode}\", or leave it out")]);
+        }
+    }
+
+    fn augment(&mut self) {
+        let mut batch = None;
+        for (index, entry) in self.spec.augment.iter().enumerate() {
+            let path = format!("augment.{index}");
+            if let Err(why) = entry.as_dyn().check(self.spec.input.size) {
+                self.say(&[&path, "input.size"], format!("`{}`: {why}", entry.name()), &[]);
+            }
+            match (entry.as_dyn().scope(), batch) {
+                (Scope::Batch, _) => {
+                    batch = Some(entry.name());
+                    self.batch_of_one(&path, entry.name());
+                }
+                (Scope::Sample, Some(mixer)) => {
+                    let what = format!(
+                        "`{}` works on single images and stands behind `{mixer}`, which mixes a batch",
+                        entry.name()
+                    );
+                    self.say(&[&path], what, &[format!("put `{}` in front of `{mixer}`", entry.name())]);
+                }
+                (Scope::Sample, None) => {}
+            }
+        }
+    }
+
+    fn batch_of_one(&mut self, path: &str, mixer: &str) {
+        if self.spec.batch_size == 1 {
+            let what = format!("`{mixer}` mixes the images of a batch, and `batch_size` is 1");
+            self.say(&[path, "batch_size"], what, &["raise `batch_size`, or leave it out".into()]);
+        }
+    }
+
+    /// Things that must fit into the training's length.
+    fn lengths(&mut self) {
+        let epochs = self.spec.epochs;
+        if let Some(Duration::Epochs(length)) = self.spec.warmup.as_ref().map(|warmup| warmup.length)
+            && length >= f64::from(epochs)
+        {
+            let what = format!("a warm-up of {length} epochs leaves nothing of {epochs} epochs of training");
+            self.say(&["warmup.length", "epochs"], what, &["shorten `warmup.length` or raise `epochs`".into()]);
+        }
+        if self.spec.eval_every > epochs {
+            let what = format!("`eval_every` is {}, and training ends after {epochs} epochs", self.spec.eval_every);
+            self.say(
+                &["eval_every", "epochs"],
+                what,
+                &[format!("the last epoch is evaluated anyway: write at most {epochs}")],
+            );
+        }
+        let evaluations = epochs.div_ceil(self.spec.eval_every.max(1));
+        if let Some(stop) = self.spec.early_stop.as_ref().filter(|stop| stop.patience >= evaluations) {
+            let what = format!(
+                "`early_stop` can never act: its patience is {}, and there are {evaluations} evaluations",
+                stop.patience
+            );
+            self.say(
+                &["early_stop.patience", "epochs", "eval_every"],
+                what,
+                &["lower `patience` or raise `epochs`".into()],
+            );
+        }
+    }
+
+    fn freeze(&mut self) {
+        for (index, pattern) in self.spec.freeze.iter().enumerate() {
+            let path = format!("freeze.{index}");
+            let right = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '*' | '-');
+            let help = ["parameter names are written as in timm, `*` stands for anything: \"layer1.*\"".to_string()];
+            if pattern.is_empty() || !pattern.chars().all(right) {
+                self.say(&[&path], format!("{pattern:?} can match no parameter"), &help);
+            } else if pattern.chars().all(|c| c == '*') {
+                self.say(&[&path], format!("{pattern:?} freezes every parameter: nothing is left to train"), &help);
+            }
+        }
+    }
+
+    fn data(&mut self, data: &mut Data) {
+        let family = format!("data.{}", self.spec.data.name());
+        let listing = match data.list(&self.spec.data) {
+            None => return,
+            Some(Err(why)) => return self.say(&[&family], why, &[here()]),
+            Some(Ok(listing)) => listing,
+        };
+        if let Err(why) = self.spec.loss.as_dyn().check(listing.classes.len()) {
+            let path = format!("loss.{}", self.spec.loss.name());
+            self.say(&[&path, "loss"], format!("`{path}`: {why}"), &[]);
+        }
+        let (images, batch) = (listing.train.len(), self.spec.batch_size);
+        if self.spec.drop_last && images < batch {
+            let what = format!("`drop_last` leaves nothing: {images} training images make no batch of {batch}");
+            self.say(&["drop_last", "batch_size", &family], what, &[format!("lower `batch_size` to at most {images}")]);
+        }
+    }
+}
+
+fn question(part: &str) -> String {
+    if part.starts_with("did you mean") { format!("{}?", part.trim_end_matches('?')) } else { part.into() }
+}
+
+/// Which direction of a metric is better; `None` for a metric there is not.
+pub fn better(metric: &str) -> Option<Mode> {
+    let known = METRICS.iter().find(|known| known.name == metric).map(|known| known.larger_is_better);
+    let larger = if metric == "loss" { Some(false) } else { known };
+    larger.map(|larger| if larger { Mode::Max } else { Mode::Min })
+}
+
+/// Where relative paths start.
+fn here() -> String {
+    let here = std::env::current_dir().map_or("the working directory".into(), |path| path.display().to_string());
+    format!("relative paths start at {here}")
+}
+
+/// Whether a name can be a file's name everywhere, and what is wrong where it cannot.
+pub fn file_name(name: &str) -> std::result::Result<(), &'static str> {
+    let right = |c: char| c.is_alphanumeric() || matches!(c, '-' | '_' | '.' | '+' | '=' | ',');
+    match name {
+        "" => Err("is empty"),
+        _ if name.chars().count() > 80 => Err("is longer than 80 characters"),
+        _ if name.starts_with(['.', '-']) => Err("starts with a dot or a dash"),
+        _ if !name.chars().all(right) => Err("has characters that file names should not have"),
+        _ => Ok(()),
+    }
+}

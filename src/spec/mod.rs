@@ -1,0 +1,97 @@
+//! The experiment file: types, loading with good errors, cross-field checks, JSON schema.
+//!
+//! A file is read as a tree that remembers its places ([`tree`]), each layer is compared with the schema ([`conform`]),
+//! layers are laid on each other ([`merge`]), and the result becomes a [`RunSpec`] ([`resolve`], [`checks`]).
+
+mod assign;
+mod checks;
+mod conform;
+mod explain;
+mod load;
+mod merge;
+mod mistake;
+mod resolve;
+mod run;
+mod schema;
+mod shape;
+mod sweep;
+mod tree;
+
+use crate::error::{Error, Result};
+pub use explain::explain;
+pub use run::*;
+pub use schema::schema;
+use std::path::{Path, PathBuf};
+pub use sweep::{Axis, Block, Point, SweepSpec};
+
+/// A commented file to start from, which loads as it is.
+pub fn starter() -> &'static str {
+    include_str!("starter.toml")
+}
+
+/// An experiment file, read, merged and checked.
+#[derive(Clone, Debug)]
+pub struct ExperimentFile {
+    pub name: String,
+    /// Where it was read from.
+    pub path: PathBuf,
+    /// The text as written, for the record.
+    pub text: String,
+    pub experiments: Vec<Experiment>,
+    pub sweep: SweepSpec,
+}
+
+/// One `[[experiment]]`, resolved.
+#[derive(Clone, Debug)]
+pub struct Experiment {
+    pub name: String,
+    pub spec: RunSpec,
+    /// Every value of the specification and where it came from, in the specification's order.
+    pub origins: Vec<Origin>,
+    /// What the sweep's axes make of it: one point without assignments where there is no axis.
+    pub points: Vec<Point>,
+}
+
+/// Where one value of a resolved specification came from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Origin {
+    /// Dotted, e.g. `optimizer.adam.lr`.
+    pub path: String,
+    /// As TOML.
+    pub value: String,
+    /// `defaults, line 12`, `extends strong-baseline, line 30`, `--set`, `default`, ..
+    pub from: String,
+}
+
+impl ExperimentFile {
+    /// Reads a file and applies `--set key=value` assignments. Reports every independent mistake at once.
+    pub fn load(path: &Path, assignments: &[String]) -> Result<Self> {
+        load::load(path, assignments)
+    }
+
+    /// Replaces `precision = "auto"` by what it means on the device the runs go to: bf16 on CUDA, f32 on the CPU, which
+    /// can do nothing else.
+    pub fn resolve_precision(&mut self, cuda: bool) -> Result<()> {
+        for experiment in &mut self.experiments {
+            let points = experiment.points.iter_mut().map(|point| &mut point.spec);
+            for spec in points.chain([&mut experiment.spec]) {
+                match spec.precision {
+                    Precision::Auto => spec.precision = if cuda { Precision::Bf16 } else { Precision::F32 },
+                    Precision::F32 => {}
+                    _ if cuda => {}
+                    _ => return Err(needs_cuda(&experiment.name, &experiment.origins)),
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+fn needs_cuda(experiment: &str, origins: &[Origin]) -> Error {
+    let origin = origins.iter().find(|origin| origin.path == "precision");
+    let (value, from) = origin.map_or(("", "sweep"), |origin| (origin.value.as_str(), origin.from.as_str()));
+    Error::user(format!(
+        "experiment `{experiment}`: precision = {value} ({from}) needs a CUDA device, and the runs go to the CPU; \
+         write precision = \"auto\" (f32 on the CPU, bf16 on CUDA) or \"f32\""
+    ))
+}

@@ -1,0 +1,319 @@
+//! The `[sweep]` table: what varies, and the points that this makes of an experiment.
+
+use super::{
+    conform::conform,
+    merge::merge,
+    mistake::{Mistake, Mistakes, Place},
+    run::RunSpec,
+    schema::{file_shape, layer_shape, run_shape},
+    shape::{Kind, Shape, join},
+    tree::{Entry, Node, Value},
+};
+use crate::error::nearest;
+use schemars::JsonSchema;
+use std::collections::BTreeMap;
+
+/// What varies beside the experiments themselves: seeds, and values of keys.
+#[derive(JsonSchema)]
+#[schemars(deny_unknown_fields)]
+#[allow(dead_code)] // read as a schema only
+pub struct SweepTable {
+    /// Seeds of every run: a list, or a count `n` for 0 to n - 1; default: [0].
+    seeds: Option<Seeds>,
+    /// Dotted keys with a list of values each: every combination of them, the first key varying slowest.
+    grid: Option<BTreeMap<String, serde_json::Value>>,
+    /// Dotted keys with lists of one length: the first values together, then the second ones, ..
+    zip: Option<BTreeMap<String, serde_json::Value>>,
+    /// Further spaces side by side, each with its own `grid`, `zip` and `seeds`, for some experiments or all.
+    block: Option<Vec<BlockTable>>,
+}
+
+/// One space of a sweep.
+#[derive(JsonSchema)]
+#[schemars(deny_unknown_fields, rename = "Block")]
+#[allow(dead_code)] // read as a schema only
+struct BlockTable {
+    /// The experiments it is for; default: all.
+    #[schemars(length(min = 1))]
+    r#for: Option<Vec<String>>,
+    /// Seeds of its runs; default: those of the sweep.
+    seeds: Option<Seeds>,
+    /// Dotted keys with a list of values each: every combination of them, the first key varying slowest.
+    grid: Option<BTreeMap<String, serde_json::Value>>,
+    /// Dotted keys with lists of one length: the first values together, then the second ones, ..
+    zip: Option<BTreeMap<String, serde_json::Value>>,
+}
+
+/// A list of seeds, or how many to use.
+#[derive(JsonSchema)]
+#[schemars(untagged)]
+#[allow(dead_code)] // read as a schema only
+enum Seeds {
+    Count(#[schemars(range(min = 1, max = 100000))] u64),
+    List(#[schemars(length(min = 1))] Vec<u64>),
+}
+
+/// The `[sweep]` table.
+#[derive(Clone, Debug, Default)]
+pub struct SweepSpec {
+    /// Seeds of every run whose block has none of its own.
+    pub seeds: Vec<u64>,
+    /// `grid` and `zip` of the table itself, then every `[[sweep.block]]`.
+    pub blocks: Vec<Block>,
+}
+
+/// One space: which values go together, and for which experiments.
+#[derive(Clone, Debug)]
+pub struct Block {
+    /// `None` for all.
+    pub experiments: Option<Vec<String>>,
+    pub seeds: Vec<u64>,
+    pub grid: Vec<Axis>,
+    pub zip: Vec<Axis>,
+}
+
+/// A key and the values it takes.
+#[derive(Clone, Debug)]
+pub struct Axis {
+    /// Dotted, e.g. `optimizer.adam.lr`.
+    pub path: String,
+    /// Where the key is written.
+    pub(super) place: Place,
+    pub(super) values: Vec<Node>,
+}
+
+/// More combinations than this are a slip of the pen: each is at least one training run.
+const MOST_POINTS: usize = 100_000;
+
+/// One combination of a block's values, not yet laid on an experiment.
+pub type Combination<'a> = Vec<(&'a Axis, &'a Node)>;
+
+/// One combination of the sweep's axes, laid on an experiment.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Point {
+    /// Dotted path and value, e.g. `("optimizer.adam.lr", "0.005")`, in the file's order.
+    pub assignments: Vec<(String, String)>,
+    pub spec: RunSpec,
+    pub seeds: Vec<u64>,
+}
+
+impl Block {
+    pub fn is_for(&self, experiment: &str) -> bool {
+        self.experiments.as_ref().is_none_or(|names| names.iter().any(|name| name == experiment))
+    }
+
+    pub fn axes(&self) -> impl Iterator<Item = &Axis> {
+        self.grid.iter().chain(&self.zip)
+    }
+
+    /// Every combination: the first axis of the grid varies slowest, the zipped ones fastest. One empty one without axes.
+    pub fn combinations(&self) -> Vec<Combination<'_>> {
+        let mut all: Vec<Combination> = vec![Vec::new()];
+        for axis in &self.grid {
+            all = extend(all, &axis.values.iter().map(|value| vec![(axis, value)]).collect::<Vec<_>>());
+        }
+        let length = self.zip.iter().map(|axis| axis.values.len()).min();
+        let row = |index| self.zip.iter().map(|axis| (axis, &axis.values[index])).collect();
+        length.map_or(all.clone(), |length| extend(all, &(0..length).map(row).collect::<Vec<_>>()))
+    }
+}
+
+/// Every start with every continuation, the starts varying slowest.
+fn extend<'a>(starts: Vec<Combination<'a>>, ends: &[Combination<'a>]) -> Vec<Combination<'a>> {
+    starts.iter().flat_map(|start| ends.iter().map(|end| [&start[..], &end[..]].concat())).collect()
+}
+
+impl Axis {
+    /// Lays one of the values on an experiment.
+    pub(super) fn lay(&self, tree: &mut Node, value: &Node, mistakes: &mut Mistakes) {
+        merge(tree, &self.nest(value), run_shape(), mistakes);
+    }
+
+    fn nest(&self, value: &Node) -> Node {
+        self.path.rsplit('.').fold(value.clone(), |node, key| {
+            let entry = Entry { key: key.into(), place: self.place.clone(), node };
+            Node { value: Value::Table(vec![entry]), place: self.place.clone(), origin: value.origin.clone() }
+        })
+    }
+
+    /// The variant that this axis names and an experiment does not use: family, wanted, used.
+    pub(super) fn other_variant(&self, tree: &Node) -> Option<(String, String, String)> {
+        let steps: Vec<&str> = self.path.split('.').collect();
+        for depth in 1..steps.len() {
+            let family = &steps[..depth];
+            let shape = family.iter().try_fold(run_shape(), |shape, step| shape.key(step))?;
+            if !matches!(shape.kind(), Kind::Component(_)) {
+                continue;
+            }
+            let given = tree.find(family.iter().copied()).and_then(|(node, _)| node.entries().first());
+            let default = shape.default().and_then(|json| json.as_object()?.keys().next().cloned());
+            let used = given.map(|entry| entry.key.clone()).or(default)?;
+            if used != steps[depth] {
+                return Some((family.join("."), steps[depth].into(), used));
+            }
+        }
+        None
+    }
+}
+
+impl SweepSpec {
+    /// Reads the table; `names` are the file's experiments.
+    pub(super) fn read(entry: Option<Entry>, names: &[&str], mistakes: &mut Mistakes) -> Self {
+        let Some(mut entry) = entry else { return Self { seeds: vec![0], blocks: Vec::new() } };
+        let shape = file_shape().key("sweep").unwrap_or(file_shape());
+        let mark = entry.mark().clone();
+        conform(&mut entry.node, shape, &mark, ("[sweep]", "sweep"), mistakes);
+        let seeds = entry.node.get("seeds").map_or(vec![0], |node| seeds(node, mistakes));
+        let mut reader = Reader { names, seeds: &seeds, mistakes };
+        let mut blocks = Vec::new();
+        if entry.node.get("grid").or(entry.node.get("zip")).is_some() {
+            blocks.push(reader.block(&entry.node));
+        }
+        for block in entry.node.get("block").map_or(&[][..], Node::items) {
+            if block.entries().iter().all(|entry| entry.key == "for") {
+                let mistake = Mistake::new("this block varies nothing", &block.place);
+                reader.mistakes.push(mistake.help("give it a `grid`, a `zip` or `seeds`"));
+            }
+            blocks.push(reader.block(block));
+        }
+        Self { seeds, blocks }
+    }
+}
+
+fn seeds(node: &Node, mistakes: &mut Mistakes) -> Vec<u64> {
+    let mut seeds = Vec::new();
+    match &node.value {
+        Value::Integer(count) => seeds.extend(0..*count as u64),
+        _ => {
+            for item in node.items() {
+                let Value::Integer(seed) = item.value else { continue };
+                if seeds.contains(&(seed as u64)) {
+                    mistakes.push(Mistake::new(format!("seed {seed} is given twice"), &item.place));
+                }
+                seeds.push(seed as u64);
+            }
+        }
+    }
+    seeds
+}
+
+struct Reader<'a> {
+    names: &'a [&'a str],
+    seeds: &'a [u64],
+    mistakes: &'a mut Mistakes,
+}
+
+impl Reader<'_> {
+    fn block(&mut self, node: &Node) -> Block {
+        let experiments = node.get("for").map(|names| self.experiments(names));
+        let seeds = node.get("seeds").map_or(self.seeds.to_vec(), |node| seeds(node, self.mistakes));
+        let [grid, zip] = ["grid", "zip"].map(|key| node.get(key).map_or(Vec::new(), |node| self.axes(key, node)));
+        if let Some(axis) = zip.iter().find(|axis| grid.iter().any(|other| other.path == axis.path)) {
+            self.mistakes.push(Mistake::new(format!("`{}` is in both `grid` and `zip`", axis.path), &axis.place));
+        }
+        if let Some(odd) = zip.iter().find(|axis| axis.values.len() != zip[0].values.len()) {
+            let lengths = zip.iter().map(|axis| format!("`{}` has {}", axis.path, axis.values.len()));
+            let mistake = Mistake::new("zipped lists must have the same length", &odd.place);
+            self.mistakes
+                .push(mistake.help(lengths.collect::<Vec<_>>().join(", ")).help("use `grid` for every combination"));
+        }
+        let points = grid.iter().fold(1usize, |points, axis| points.saturating_mul(axis.values.len()));
+        if points > MOST_POINTS {
+            let mistake = Mistake::new(format!("this grid has {points} points"), &grid[0].place);
+            self.mistakes.push(mistake.help(format!("a block may have {MOST_POINTS}; `zip` varies keys together")));
+            return Block { experiments, seeds, grid: Vec::new(), zip };
+        }
+        Block { experiments, seeds, grid, zip }
+    }
+
+    fn experiments(&mut self, names: &Node) -> Vec<String> {
+        for item in names.items() {
+            let name = item.text().unwrap_or_default();
+            if !self.names.contains(&name) {
+                let mistake = Mistake::new(format!("there is no experiment `{name}`"), &item.place);
+                self.mistakes.push(mistake.names(name, "experiments", self.names.iter().copied()));
+            }
+        }
+        names.items().iter().filter_map(|item| item.text().map(String::from)).collect()
+    }
+
+    fn axes(&mut self, kind: &str, node: &Node) -> Vec<Axis> {
+        let mut axes = Vec::new();
+        if node.entries().is_empty() {
+            let mistake = Mistake::new(format!("`{kind}` is empty"), &node.place);
+            self.mistakes.push(mistake.help(format!("write {kind} = {{ \"optimizer.adam.lr\" = [0.001, 0.01] }}")));
+        }
+        self.collect(node, "", &mut axes);
+        axes
+    }
+
+    /// Keys may be quoted whole (`"optimizer.adam.lr"`) or written as nested tables.
+    fn collect(&mut self, node: &Node, prefix: &str, axes: &mut Vec<Axis>) {
+        for entry in node.entries() {
+            let path = [prefix, &entry.key].into_iter().filter(|part| !part.is_empty()).collect::<Vec<_>>().join(".");
+            match &entry.node.value {
+                Value::Table(_) => self.collect(&entry.node, &path, axes),
+                Value::List(values) => axes.extend(self.axis(path, &entry.place, entry.mark(), values)),
+                _ => {
+                    let what = format!("`{path}` must be a list of values, not {}", entry.node.describe());
+                    self.mistakes.push(Mistake::new(what, entry.mark()).help("for example: [0.001, 0.01]"));
+                }
+            }
+        }
+    }
+
+    fn axis(&mut self, path: String, place: &Place, mark: &Place, values: &[Node]) -> Option<Axis> {
+        let shape = path.split('.').try_fold(layer_shape(), |shape, step| shape.key(step));
+        let Some(shape) = shape else {
+            self.mistakes.push(unknown_path(&path, place));
+            return None;
+        };
+        if values.is_empty() {
+            let mistake = Mistake::new(format!("`{path}` has no values to take"), mark);
+            self.mistakes.push(mistake.help("give it at least one, or leave the key out"));
+        }
+        let mut right = Vec::new();
+        for (index, value) in values.iter().enumerate() {
+            if values[..index].iter().any(|other| other.plain() == value.plain()) {
+                self.mistakes.push(Mistake::new(format!("`{path}` takes this value twice"), &value.place));
+            }
+            let mut value = value.clone();
+            value.relabel(&"sweep".into());
+            let place = value.place.clone();
+            let (stays, pruned) = conform(&mut value, shape, &place, ("[sweep]", &path), self.mistakes);
+            right.extend((stays && pruned.is_empty()).then_some(value));
+        }
+        (!right.is_empty()).then(|| Axis { path, place: place.clone(), values: right })
+    }
+}
+
+/// The mistake of a dotted path that names nothing.
+fn unknown_path(path: &str, place: &Place) -> Mistake {
+    let steps: Vec<&str> = path.split('.').collect();
+    let reach = |steps: &[&str]| steps.iter().try_fold(layer_shape(), |shape, step| shape.key(step));
+    let depth = (0..steps.len()).rev().find(|&depth| reach(&steps[..depth]).is_some()).unwrap_or(0);
+    let keys = reach(&steps[..depth]).map_or(Vec::new(), keys_of);
+    let mut mistake = Mistake::new(format!("`{path}` names nothing that can be set"), place);
+    if let Some(near) = nearest(steps[depth], keys.iter().copied()) {
+        let meant = [&steps[..depth], &[near], &steps[depth + 1..]].concat();
+        let meant = if reach(&meant).is_some() { &meant[..] } else { &meant[..=depth] };
+        mistake = mistake.help(format!("did you mean `{}`?", meant.join(".")));
+    }
+    let inside = if depth == 0 { "an experiment".into() } else { format!("`{}`", steps[..depth].join(".")) };
+    if matches!(reach(&steps[..depth]).map(Shape::kind), Some(Kind::Any(_))) {
+        mistake = mistake.help(format!("{inside} is a list: sweep whole lists, or its entries by name"));
+    }
+    mistake = mistake.help(format!("{inside} has no `{}`; it has: {}", steps[depth], keys.join(", ")));
+    let elsewhere =
+        run_shape().paths().into_iter().filter(|known| known.ends_with(&format!(".{}", steps[steps.len() - 1])));
+    let elsewhere: Vec<String> = elsewhere.map(|known| format!("`{known}`")).take(5).collect();
+    if depth > 0 || elsewhere.is_empty() { mistake } else { mistake.help(format!("there is {}", join(elsewhere))) }
+}
+
+fn keys_of(shape: Shape<'_>) -> Vec<&str> {
+    match shape.kind() {
+        Kind::Table(keys) | Kind::Component(keys) => keys.into_iter().map(|(key, _)| key).collect(),
+        Kind::Any(branches) => branches.into_iter().flat_map(keys_of).collect(),
+        _ => Vec::new(),
+    }
+}

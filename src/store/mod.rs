@@ -1,0 +1,213 @@
+//! The SQLite file: `schema.sql` is its documentation. Exactly one process writes it, the coordinator.
+
+mod ingest;
+mod open;
+mod read;
+mod rows;
+
+pub use read::{Attempt, Epoch, Experiment, Run, Serves, Sweep, SweepRun, Warning};
+pub use rows::Rows;
+pub use rusqlite::types::Value;
+
+use crate::{
+    error::{Context, Result},
+    event::Record,
+};
+use rusqlite::{Connection, OptionalExtension, TransactionBehavior, params};
+use std::{
+    fmt,
+    path::{Path, PathBuf},
+    time::{SystemTime, UNIX_EPOCH},
+};
+
+/// What the tables and their columns mean.
+pub const SCHEMA: &str = include_str!("schema.sql");
+
+/// An open results file.
+pub struct Store {
+    db: Connection,
+    path: PathBuf,
+    writes: bool,
+}
+
+/// A sweep as planned, for [`Store::add_sweep`].
+pub struct NewSweep<'a> {
+    pub name: &'a str,
+    /// The experiment file's text and path.
+    pub file: &'a str,
+    pub path: &'a str,
+    /// Experiments in the file's order: name and the fully resolved specification as TOML.
+    pub experiments: &'a [(String, String)],
+    pub runs: &'a [NewRun],
+}
+
+/// One run of a sweep as planned.
+pub struct NewRun {
+    pub id: String,
+    pub experiment: String,
+    /// What the axes set, e.g. `optimizer.adam.lr=0.005`; empty where there is no axis.
+    pub point: String,
+    pub seed: u64,
+    /// The resolved specification as TOML.
+    pub spec: String,
+    /// Fingerprint of the data.
+    pub data: String,
+}
+
+/// Where a run stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Status {
+    Pending,
+    Running,
+    Finished,
+    Failed,
+    Pruned,
+}
+
+impl Status {
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Pending => "pending",
+            Self::Running => "running",
+            Self::Finished => "finished",
+            Self::Failed => "failed",
+            Self::Pruned => "pruned",
+        }
+    }
+
+    /// The schema's CHECK admits no other words.
+    fn parse(text: &str) -> Self {
+        match text {
+            "running" => Self::Running,
+            "finished" => Self::Finished,
+            "failed" => Self::Failed,
+            "pruned" => Self::Pruned,
+            _ => Self::Pending,
+        }
+    }
+}
+
+impl fmt::Display for Status {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.as_str())
+    }
+}
+
+impl Store {
+    /// Opens for writing, creating or migrating; refuses a file of a newer version.
+    ///
+    /// On a local disk the file is in WAL mode while a writer has it open, so that readers never wait; on a network
+    /// file system, where WAL does not work, it keeps a rollback journal.
+    pub fn open(path: &Path) -> Result<Self> {
+        Ok(Self { db: open::for_writing(path)?, path: path.to_path_buf(), writes: true })
+    }
+
+    /// Opens for reading only; works while another process writes.
+    pub fn read(path: &Path) -> Result<Self> {
+        Ok(Self { db: open::for_reading(path)?, path: path.to_path_buf(), writes: false })
+    }
+
+    /// The file's path.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Adds a sweep and the runs that are not there yet; a sweep of that name keeps its finished runs, and runs the
+    /// file no longer describes leave `sweep_runs`.
+    pub fn add_sweep(&mut self, sweep: &NewSweep) -> Result<()> {
+        self.write(|db| insert_sweep(db, sweep, now()))
+    }
+
+    /// A run's status; `None` where it is not known.
+    pub fn status(&self, run: &str) -> Result<Option<Status>> {
+        let status = self
+            .db
+            .prepare_cached("SELECT status FROM runs WHERE id = ?")
+            .and_then(|mut query| query.query_row([run], |row| row.get::<_, String>(0)).optional());
+        Ok(self.at(status)?.map(|text| Status::parse(&text)))
+    }
+
+    /// How far the run's journal has been read, in bytes; 0 where the run is not known.
+    pub fn journal_offset(&self, run: &str) -> Result<u64> {
+        let offset = self
+            .db
+            .prepare_cached("SELECT journal_offset FROM runs WHERE id = ?")
+            .and_then(|mut query| query.query_row([run], |row| row.get::<_, i64>(0)).optional());
+        Ok(self.at(offset)?.unwrap_or(0) as u64)
+    }
+
+    /// Writes journal records and the offset behind them, in one transaction: nothing is counted twice.
+    ///
+    /// What a run's rows say is a function of the journal up to its offset, and every row has a key, so that records
+    /// ingested again (another coordinator was faster, a journal read from its start) change nothing.
+    pub fn ingest(&mut self, run: &str, records: &[Record], offset: u64) -> Result<()> {
+        self.write(|db| ingest::write(db, run, records, offset)).context(|| format!("run {run}"))
+    }
+
+    /// Sets a failed or interrupted run back to pending, keeping what it has.
+    pub fn reset(&mut self, run: &str) -> Result<()> {
+        self.write(|db| {
+            db.prepare_cached(
+                "UPDATE runs SET status = 'pending', cause = NULL, error = NULL WHERE id = ? AND status <> 'finished'",
+            )?
+            .execute([run])
+            .map(|_| ())
+        })
+    }
+
+    /// Runs `change` in one transaction, waiting for another writer.
+    fn write(&mut self, change: impl FnOnce(&Connection) -> rusqlite::Result<()>) -> Result<()> {
+        let done = self.db.transaction_with_behavior(TransactionBehavior::Immediate).and_then(|transaction| {
+            change(&transaction)?;
+            transaction.commit()
+        });
+        self.at(done)
+    }
+
+    /// Names the file in what went wrong.
+    fn at<T>(&self, result: rusqlite::Result<T>) -> Result<T> {
+        result.context(|| self.path.display().to_string())
+    }
+}
+
+impl Drop for Store {
+    /// A results file at rest is one file: the last writer takes it out of WAL mode, which also removes the `-wal` and
+    /// `-shm` files. While somebody else has it open this does nothing.
+    fn drop(&mut self) {
+        if self.writes {
+            let _ = self.db.busy_timeout(std::time::Duration::ZERO);
+            let _ = self.db.pragma_update(None, "journal_mode", "DELETE");
+        }
+    }
+}
+
+fn insert_sweep(db: &Connection, sweep: &NewSweep, now: f64) -> rusqlite::Result<()> {
+    db.prepare_cached(
+        "INSERT INTO sweeps (name, path, file, version, created_at, updated_at) VALUES (?1, ?2, ?3, ?4, ?5, ?5)
+         ON CONFLICT (name) DO UPDATE SET path = ?2, file = ?3, version = ?4, updated_at = ?5",
+    )?
+    .execute(params![sweep.name, sweep.path, sweep.file, env!("CARGO_PKG_VERSION"), now])?;
+    db.prepare_cached("DELETE FROM experiments WHERE sweep = ?")?.execute([sweep.name])?;
+    let mut experiment =
+        db.prepare_cached("INSERT INTO experiments (sweep, name, position, spec) VALUES (?, ?, ?, ?)")?;
+    for (position, (name, spec)) in sweep.experiments.iter().enumerate() {
+        experiment.execute(params![sweep.name, name, position as i64, spec])?;
+    }
+    let mut run =
+        db.prepare_cached("INSERT INTO runs (id, seed, spec, data) VALUES (?, ?, ?, ?) ON CONFLICT (id) DO NOTHING")?;
+    let mut serves = db.prepare_cached(
+        "INSERT INTO sweep_runs (sweep, experiment, point, run_id, position) VALUES (?, ?, ?, ?, ?)
+         ON CONFLICT DO NOTHING",
+    )?;
+    for (position, new) in sweep.runs.iter().enumerate() {
+        run.execute(params![new.id, new.seed as i64, new.spec, new.data])?;
+        serves.execute(params![sweep.name, new.experiment, new.point, new.id, position as i64])?;
+    }
+    Ok(())
+}
+
+/// Seconds since the Unix epoch.
+fn now() -> f64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0.0, |time| time.as_secs_f64())
+}

@@ -1,0 +1,215 @@
+//! Channel gates.
+
+use super::{
+    function::sigmoid,
+    memory::{Fresh, Slot, Values, slice},
+    pool::image_means,
+    simd::vectorized,
+};
+use crate::error::{Error, Result};
+use candle_core::{CpuStorage, CustomOp1, CustomOp2, Layout, Result as Candle, Shape, Tensor};
+use rayon::prelude::*;
+use std::sync::{Arc, Mutex};
+
+/// Squeeze-excite's last step: `x * sigmoid(gate)`, `x (N, H, W, C)`, `gate (N, C)`.
+pub fn gate_channels(x: &Tensor, gate: &Tensor) -> Result<Tensor> {
+    match (x.dims(), gate.dims()) {
+        (&[n, _, _, c], &[gates, channels]) if (n, c) == (gates, channels) => {
+            Ok(x.contiguous()?.apply_op2(&gate.contiguous()?, Gate)?)
+        }
+        (x, gate) => Err(Error::bug(format!("a gate {gate:?} does not fit {x:?}: it must be (N, C) for (N, H, W, C)"))),
+    }
+}
+
+struct Gate;
+
+impl CustomOp2 for Gate {
+    fn name(&self) -> &'static str {
+        "gate-channels"
+    }
+
+    fn cpu_fwd(
+        &self,
+        x: &CpuStorage,
+        x_at: &Layout,
+        gate: &CpuStorage,
+        gate_at: &Layout,
+    ) -> Candle<(CpuStorage, Shape)> {
+        let (x, gate) = (slice(x, x_at)?, slice(gate, gate_at)?);
+        let (image, c) = sizes(x_at.shape())?;
+        let mut y = Fresh::new(x.len());
+        y.slots().par_chunks_mut(image).zip(x.par_chunks(image)).zip(gate.par_chunks(c)).for_each(|((y, x), gate)| {
+            scale_rows(y, x, &opened(gate));
+        });
+        // SAFETY: the images cover all of `y`.
+        Ok((CpuStorage::F32(unsafe { y.done() }), x_at.shape().clone()))
+    }
+
+    fn bwd(&self, x: &Tensor, gate: &Tensor, _y: &Tensor, dy: &Tensor) -> Candle<(Option<Tensor>, Option<Tensor>)> {
+        let dy = dy.contiguous()?;
+        let (image, c) = sizes(x.shape())?;
+        let (xs, gates, dys) = (Values::of(x)?, Values::of(gate)?, Values::of(&dy)?);
+        let (mut dx, mut dgate) = (Fresh::new(xs.len()), Fresh::new(gates.len()));
+        let outputs = dx.slots().par_chunks_mut(image).zip(dgate.slots().par_chunks_mut(c));
+        let inputs = xs.par_chunks(image).zip(gates.par_chunks(c)).zip(dys.par_chunks(image));
+        outputs.zip(inputs).for_each(|((dx, dgate), ((x, gate), dy))| {
+            gate_gradient(dgate, x, &opened(gate), dy);
+            scale_rows(dx, dy, &opened(gate));
+        });
+        // SAFETY: the images cover all of `dx` and `dgate`.
+        let (dx, dgate) = unsafe { (dx.done(), dgate.done()) };
+        Ok((
+            Some(Tensor::from_vec(dx, x.shape(), x.device())?),
+            Some(Tensor::from_vec(dgate, gate.shape(), gate.device())?),
+        ))
+    }
+}
+
+/// The elements of an image, and its channels.
+fn sizes(shape: &Shape) -> Candle<(usize, usize)> {
+    let (_, h, w, c) = shape.dims4()?;
+    Ok(((h * w * c).max(1), c.max(1)))
+}
+
+fn opened(gate: &[f32]) -> Vec<f32> {
+    let mut opened = gate.to_vec();
+    open(&mut opened);
+    opened
+}
+
+vectorized! {
+    fn open(gate: &mut [f32]) {
+        for gate in gate {
+            *gate = sigmoid(*gate);
+        }
+    }
+
+    fn scale_rows(y: &mut [Slot], x: &[f32], gate: &[f32]) {
+        for (y, x) in y.chunks_exact_mut(gate.len()).zip(x.chunks_exact(gate.len())) {
+            for ((y, &x), &gate) in y.iter_mut().zip(x).zip(gate) {
+                y.write(x * gate);
+            }
+        }
+    }
+
+    /// `dx = dy * gate + spread`.
+    fn scale_and_spread_rows(dx: &mut [Slot], dy: &[f32], gate: &[f32], spread: &[f32]) {
+        for (dx, dy) in dx.chunks_exact_mut(gate.len()).zip(dy.chunks_exact(gate.len())) {
+            for (((dx, &dy), &gate), &spread) in dx.iter_mut().zip(dy).zip(gate).zip(spread) {
+                dx.write(dy.mul_add(gate, spread));
+            }
+        }
+    }
+
+    fn add_products(sums: &mut [f32], x: &[f32], dy: &[f32]) {
+        for (x, dy) in x.chunks_exact(sums.len()).zip(dy.chunks_exact(sums.len())) {
+            for ((sum, &x), &dy) in sums.iter_mut().zip(x).zip(dy) {
+                *sum = dy.mul_add(x, *sum);
+            }
+        }
+    }
+}
+
+/// Rows whose sum stays in f32.
+const ROWS: usize = 256;
+
+/// The gradient of one image's gate: the sum of `x * dy` over its pixels, times the sigmoid's derivative.
+fn gate_gradient(dgate: &mut [Slot], x: &[f32], gate: &[f32], dy: &[f32]) {
+    let c = gate.len();
+    let (mut sums, mut totals) = (vec![0.0f32; c], vec![0.0f64; c]);
+    for (x, dy) in x.chunks(ROWS * c).zip(dy.chunks(ROWS * c)) {
+        add_products(&mut sums, x, dy);
+        totals.iter_mut().zip(&mut sums).for_each(|(total, sum)| *total += f64::from(std::mem::take(sum)));
+    }
+    for ((dgate, total), gate) in dgate.iter_mut().zip(totals).zip(gate) {
+        dgate.write(total as f32 * gate * (1.0 - gate));
+    }
+}
+
+/// Squeeze-excite: `x * sigmoid(excite(mean of x over height and width))`, `x (N, H, W, C)`, `excite` from `(N, C)` to
+/// the same. As [`super::global_avg_pool`] and [`gate_channels`], but both gradients of `x` come in one pass.
+pub fn squeeze_excite(x: &Tensor, excite: impl FnOnce(&Tensor) -> Result<Tensor>) -> Result<Tensor> {
+    let (n, h, w, c) = x.dims4()?;
+    if h * w * c == 0 {
+        return Err(Error::bug(format!("squeeze_excite of an empty image {:?}", x.dims())));
+    }
+    let x = x.contiguous()?;
+    let late = Arc::new(Mutex::new(None));
+    let gate = excite(&x.apply_op1(Squeeze { late: late.clone() })?)?.contiguous()?;
+    match gate.dims() == [n, c] {
+        true => Ok(x.apply_op2(&gate, Excite { late })?),
+        false => Err(Error::bug(format!("a gate {:?} does not fit {:?}", gate.dims(), x.dims()))),
+    }
+}
+
+/// What the gate's backward pass leaves to the squeeze's, which always comes later: the output's gradient and the gate.
+type Late = Arc<Mutex<Option<(Tensor, Tensor)>>>;
+
+/// The mean over height and width; its gradient is that of both uses of `x`.
+struct Squeeze {
+    late: Late,
+}
+
+/// The gate; it leaves the gradient of `x` to the squeeze.
+struct Excite {
+    late: Late,
+}
+
+impl CustomOp1 for Squeeze {
+    fn name(&self) -> &'static str {
+        "squeeze"
+    }
+
+    fn cpu_fwd(&self, x: &CpuStorage, x_at: &Layout) -> Candle<(CpuStorage, Shape)> {
+        image_means(slice(x, x_at)?, x_at.shape())
+    }
+
+    fn bwd(&self, x: &Tensor, _y: &Tensor, dmeans: &Tensor) -> Candle<Option<Tensor>> {
+        let Some((dy, gate)) = self.late.lock().ok().and_then(|mut late| late.take()) else {
+            candle_core::bail!("the squeeze's backward pass came before the gate's")
+        };
+        let (_, h, w, c) = x.dims4()?;
+        let dmeans = (dmeans / (h * w) as f64)?.contiguous()?;
+        let (dys, gates, dmeans) = (Values::of(&dy)?, Values::of(&gate)?, Values::of(&dmeans)?);
+        let mut dx = Fresh::new(dys.len());
+        let inputs = dys.par_chunks(h * w * c).zip(gates.par_chunks(c)).zip(dmeans.par_chunks(c));
+        dx.slots().par_chunks_mut(h * w * c).zip(inputs).for_each(|(dx, ((dy, gate), dmeans))| {
+            scale_and_spread_rows(dx, dy, &opened(gate), dmeans);
+        });
+        // SAFETY: the images cover all of `dx`.
+        Ok(Some(Tensor::from_vec(unsafe { dx.done() }, x.shape(), x.device())?))
+    }
+}
+
+impl CustomOp2 for Excite {
+    fn name(&self) -> &'static str {
+        "excite"
+    }
+
+    fn cpu_fwd(
+        &self,
+        x: &CpuStorage,
+        x_at: &Layout,
+        gate: &CpuStorage,
+        gate_at: &Layout,
+    ) -> Candle<(CpuStorage, Shape)> {
+        Gate.cpu_fwd(x, x_at, gate, gate_at)
+    }
+
+    fn bwd(&self, x: &Tensor, gate: &Tensor, _y: &Tensor, dy: &Tensor) -> Candle<(Option<Tensor>, Option<Tensor>)> {
+        let dy = dy.contiguous()?;
+        let (image, c) = sizes(x.shape())?;
+        let (xs, gates, dys) = (Values::of(x)?, Values::of(gate)?, Values::of(&dy)?);
+        let mut dgate = Fresh::new(gates.len());
+        let inputs = xs.par_chunks(image).zip(gates.par_chunks(c)).zip(dys.par_chunks(image));
+        dgate.slots().par_chunks_mut(c).zip(inputs).for_each(|(dgate, ((x, gate), dy))| {
+            gate_gradient(dgate, x, &opened(gate), dy);
+        });
+        // SAFETY: the images cover all of `dgate`.
+        let dgate = Tensor::from_vec(unsafe { dgate.done() }, gate.shape(), gate.device())?;
+        if let Ok(mut late) = self.late.lock() {
+            *late = Some((dy.clone(), gate.detach()));
+        }
+        Ok((None, Some(dgate)))
+    }
+}

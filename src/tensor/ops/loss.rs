@@ -1,0 +1,140 @@
+//! Losses on logits, one value a sample.
+
+use super::{
+    function::exp,
+    memory::{Fresh, Slot, Values, slice},
+    simd::vectorized,
+};
+use crate::error::{Error, Result};
+use candle_core::{CpuStorage, CustomOp1, Layout, Result as Candle, Shape, Tensor};
+use rayon::prelude::*;
+
+/// Cross entropy against probabilities: `-sum_c weight_c target_c log softmax(logits)_c` for each sample.
+/// `logits` and `targets` `(N, C)`, `weights (C)`; returns `(N)`. No gradient flows into targets or weights.
+pub fn soft_cross_entropy(logits: &Tensor, targets: &Tensor, weights: Option<&Tensor>) -> Result<Tensor> {
+    let (_, classes) = logits.dims2()?;
+    let weighted = weights.is_none_or(|weights| weights.dims() == [classes]);
+    if targets.dims() != logits.dims() || !weighted || classes == 0 {
+        return Err(Error::bug(format!(
+            "soft_cross_entropy: logits {:?}, targets {:?}, weights {:?}",
+            logits.dims(),
+            targets.dims(),
+            weights.map(Tensor::dims)
+        )));
+    }
+    let targets = match weights {
+        Some(weights) => targets.detach().broadcast_mul(&weights.detach())?,
+        None => targets.detach().contiguous()?,
+    };
+    Ok(logits.contiguous()?.apply_op1(SoftCrossEntropy { targets, classes })?)
+}
+
+/// Binary cross entropy of each logit against its target, stable for large logits: `max(x,0) - x t + log(1 + e^-|x|)`.
+/// Any shape; returns the same shape. No gradient flows into targets.
+pub fn bce_with_logits(logits: &Tensor, targets: &Tensor) -> Result<Tensor> {
+    if targets.dims() != logits.dims() {
+        return Err(Error::bug(format!("bce_with_logits: logits {:?}, targets {:?}", logits.dims(), targets.dims())));
+    }
+    Ok(logits.contiguous()?.apply_op1(BceWithLogits { targets: targets.detach().contiguous()? })?)
+}
+
+struct SoftCrossEntropy {
+    /// Times the class weights.
+    targets: Tensor,
+    classes: usize,
+}
+
+impl CustomOp1 for SoftCrossEntropy {
+    fn name(&self) -> &'static str {
+        "soft-cross-entropy"
+    }
+
+    fn cpu_fwd(&self, x: &CpuStorage, x_at: &Layout) -> Candle<(CpuStorage, Shape)> {
+        let (x, targets) = (slice(x, x_at)?, Values::of(&self.targets)?);
+        let samples = x.par_chunks(self.classes).zip(targets.par_chunks(self.classes));
+        let losses: Vec<f32> = samples.map(|(x, targets)| cross_entropy(x, targets)).collect();
+        let count = losses.len();
+        Ok((CpuStorage::F32(losses), count.into()))
+    }
+
+    fn bwd(&self, x: &Tensor, _losses: &Tensor, d: &Tensor) -> Candle<Option<Tensor>> {
+        let d = d.contiguous()?;
+        let (xs, targets, ds) = (Values::of(x)?, Values::of(&self.targets)?, Values::of(&d)?);
+        let mut dx = Fresh::new(xs.len());
+        let inputs = xs.par_chunks(self.classes).zip(targets.par_chunks(self.classes)).zip(ds.par_iter());
+        dx.slots().par_chunks_mut(self.classes).zip(inputs).for_each(|(dx, ((x, targets), &d))| {
+            cross_entropy_gradient(dx, x, targets, d);
+        });
+        // SAFETY: the samples cover all of `dx`.
+        Ok(Some(Tensor::from_vec(unsafe { dx.done() }, x.shape(), x.device())?))
+    }
+}
+
+/// The largest logit, and the sum of e^(logit - largest).
+fn softmax_sum(x: &[f32]) -> (f32, f64) {
+    let largest = x.iter().copied().fold(f32::NEG_INFINITY, f32::max);
+    let mut lanes = [0.0; 64];
+    add_exponentials(&mut lanes, x, largest);
+    (largest, lanes.iter().map(|&sum| f64::from(sum)).sum())
+}
+
+fn cross_entropy(x: &[f32], targets: &[f32]) -> f32 {
+    let (largest, sum) = softmax_sum(x);
+    let log_sum = sum.ln();
+    let terms = x.iter().zip(targets).map(|(&x, &target)| match target {
+        // A class without weight does not count, however unlikely it is.
+        0.0 => 0.0,
+        _ => f64::from(target) * (log_sum - f64::from(x - largest)),
+    });
+    terms.sum::<f64>() as f32
+}
+
+fn cross_entropy_gradient(dx: &mut [Slot], x: &[f32], targets: &[f32], d: f32) {
+    let (largest, sum) = softmax_sum(x);
+    let total: f64 = targets.iter().map(|&target| f64::from(target)).sum();
+    softmax_minus(dx, x, targets, [d, largest, (total / sum) as f32]);
+}
+
+vectorized! {
+    fn add_exponentials(lanes: &mut [f32; 64], x: &[f32], largest: f32) {
+        for x in x.chunks(lanes.len()) {
+            lanes.iter_mut().zip(x).for_each(|(sum, &x)| *sum += exp(x - largest));
+        }
+    }
+
+    fn softmax_minus(dx: &mut [Slot], x: &[f32], targets: &[f32], scales: [f32; 3]) {
+        let [d, largest, share] = scales;
+        for ((dx, &x), &target) in dx.iter_mut().zip(x).zip(targets) {
+            dx.write(d * (exp(x - largest) * share - target));
+        }
+    }
+}
+
+struct BceWithLogits {
+    targets: Tensor,
+}
+
+impl CustomOp1 for BceWithLogits {
+    fn name(&self) -> &'static str {
+        "bce-with-logits"
+    }
+
+    fn cpu_fwd(&self, x: &CpuStorage, x_at: &Layout) -> Candle<(CpuStorage, Shape)> {
+        let (x, targets) = (slice(x, x_at)?, Values::of(&self.targets)?);
+        let pairs = x.iter().zip(targets.iter());
+        let losses = pairs.map(|(&x, &target)| relu(x) - x * target + (-x.abs()).exp().ln_1p()).collect();
+        Ok((CpuStorage::F32(losses), x_at.shape().clone()))
+    }
+
+    fn bwd(&self, x: &Tensor, _losses: &Tensor, d: &Tensor) -> Candle<Option<Tensor>> {
+        let d = d.contiguous()?;
+        let (xs, targets, ds) = (Values::of(x)?, Values::of(&self.targets)?, Values::of(&d)?);
+        let triples = xs.iter().zip(targets.iter()).zip(ds.iter());
+        let dx = triples.map(|((&x, &target), &d)| d * (super::function::sigmoid(x) - target)).collect();
+        Ok(Some(Tensor::from_vec(dx, x.shape(), x.device())?))
+    }
+}
+
+fn relu(x: f32) -> f32 {
+    if x < 0.0 { 0.0 } else { x }
+}

@@ -1,0 +1,64 @@
+//! Our own differentiable operations, each with its own backward, on `(N, H, W, C)` f32 tensors.
+//!
+//! Each is coarse enough that the tape has few edges. Layers call only these functions, never Candle's autograd, so that
+//! the tape can be replaced behind them. An operation computes a gradient only for the inputs that are on the tape.
+
+mod conv;
+mod drop;
+mod elementwise;
+mod function;
+mod gate;
+mod lanes;
+mod linear;
+mod loss;
+mod matrix;
+mod memory;
+mod norm;
+mod pool;
+mod simd;
+
+pub use conv::conv2d;
+pub use drop::{drop_path, dropout};
+pub use elementwise::activate;
+pub use gate::{gate_channels, squeeze_excite};
+pub use linear::linear;
+pub use loss::{bce_with_logits, soft_cross_entropy};
+pub use norm::{batch_norm_eval, batch_norm_train};
+pub use pool::{avg_pool2d, global_avg_pool, max_pool2d};
+
+/// The nonlinearity fused behind another operation.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Activation {
+    Identity,
+    /// Its derivative at 0 is 0, as in torch.
+    Relu,
+    Silu,
+    Sigmoid,
+    /// The exact one, with erf.
+    Gelu,
+}
+
+/// What a convolution or pool sees at once: `[height, width]` each, as in torch.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Window {
+    pub kernel: [usize; 2],
+    pub stride: [usize; 2],
+    pub padding: [usize; 2],
+    pub dilation: [usize; 2],
+}
+
+impl Window {
+    /// A square window without dilation.
+    pub const fn square(kernel: usize, stride: usize, padding: usize) -> Self {
+        Self { kernel: [kernel; 2], stride: [stride; 2], padding: [padding; 2], dilation: [1; 2] }
+    }
+
+    /// The output's `[height, width]`, 0 where the window does not fit.
+    pub fn output(&self, input: [usize; 2]) -> [usize; 2] {
+        [0, 1].map(|axis| {
+            let reach = self.dilation[axis] * (self.kernel[axis] - 1) + 1;
+            let padded = input[axis] + 2 * self.padding[axis];
+            if padded < reach { 0 } else { (padded - reach) / self.stride[axis] + 1 }
+        })
+    }
+}

@@ -1,0 +1,111 @@
+//! A run's checkpoints: `last` holds everything a resume needs, `best` the selected epoch's weights under timm's names.
+
+use super::{average::Average, progress::Progress, update::Updater};
+use crate::{
+    error::{Context, Error, Result},
+    tensor::{
+        Params,
+        safetensors::{self, Stored},
+        weights,
+    },
+};
+use serde::{Deserialize, Serialize};
+use std::{
+    collections::BTreeMap,
+    path::{Path, PathBuf},
+};
+
+/// The `checkpoints` folder of one run.
+pub struct Folder {
+    path: PathBuf,
+}
+
+/// What `last.safetensors` holds beside tensors, as JSON in its metadata.
+#[derive(Serialize, Deserialize)]
+struct State {
+    progress: Progress,
+    optimizer_steps: u64,
+}
+
+impl Folder {
+    const STATE: &str = "runner.state";
+
+    pub fn create(run: &Path) -> Result<Self> {
+        let path = run.join("checkpoints");
+        std::fs::create_dir_all(&path).context(|| format!("cannot create {}", path.display()))?;
+        Ok(Self { path })
+    }
+
+    fn last(&self) -> PathBuf {
+        self.path.join("last.safetensors")
+    }
+
+    fn best(&self) -> PathBuf {
+        self.path.join("best.safetensors")
+    }
+
+    /// Writes `last` whole: weights under their own names, optimizer slots, average and progress.
+    pub fn save(
+        &self,
+        params: &Params,
+        updater: &Updater,
+        average: Option<&Average>,
+        progress: &Progress,
+    ) -> Result<()> {
+        let mut arrays = weights::arrays(params)?;
+        arrays.extend(updater.arrays());
+        if let Some(average) = average {
+            arrays.extend(average.arrays(params)?);
+        }
+        let state = State { progress: progress.clone(), optimizer_steps: updater.count() };
+        let state = serde_json::to_string(&state).map_err(Error::bug)?;
+        safetensors::write(&self.last(), &arrays, &BTreeMap::from([(Self::STATE.into(), state)]))
+    }
+
+    /// Takes `last` back; `None` where there is none.
+    pub fn load(
+        &self,
+        params: &Params,
+        updater: &mut Updater,
+        average: Option<&mut Average>,
+    ) -> Result<Option<Progress>> {
+        if !self.last().exists() {
+            return Ok(None);
+        }
+        let stored = Stored::read(&self.last())?;
+        let text = stored.metadata().get(Self::STATE).ok_or_else(|| Error::user("it holds no training state"))?;
+        let state: State = serde_json::from_str(text).map_err(Error::user)?;
+        updater.restore(state.optimizer_steps, &stored)?;
+        if let Some(average) = average {
+            average.restore(params, &stored)?;
+        }
+        weights::load(params, &stored, None, None)?;
+        Ok(Some(state.progress))
+    }
+
+    pub fn save_best(&self, params: &Params, epoch: u32) -> Result<()> {
+        let metadata = BTreeMap::from([("epoch".to_string(), epoch.to_string())]);
+        safetensors::write(&self.best(), &weights::arrays(params)?, &metadata)
+    }
+
+    pub fn load_best(&self, params: &Params) -> Result<()> {
+        weights::load(params, &Stored::read(&self.best())?, None, None).map(drop)
+    }
+
+    pub fn remove_last(&self) -> Result<()> {
+        remove(&self.last())
+    }
+
+    pub fn remove_best(&self) -> Result<()> {
+        remove(&self.best())
+    }
+}
+
+fn remove(path: &Path) -> Result<()> {
+    match std::fs::remove_file(path) {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+            Err(error).context(|| format!("cannot remove {}", path.display()))
+        }
+        _ => Ok(()),
+    }
+}

@@ -1,0 +1,265 @@
+//! One run: it learns, it resumes to the same bits, and each setting does what it says.
+
+use runner::{
+    data::{self, Dataset, Decode, Interpolation},
+    error::{Cause, Result},
+    event::{Event, Split, Values},
+    spec::RunSpec,
+    tensor::Device,
+    train::{self, Job},
+};
+use serde_json::{Value, json};
+use std::{
+    path::Path,
+    sync::{
+        OnceLock,
+        atomic::{AtomicBool, Ordering},
+    },
+};
+
+const SIZE: usize = 32;
+
+/// A small data set, decoded once for all tests.
+fn data() -> &'static Dataset {
+    static DATA: OnceLock<Dataset> = OnceLock::new();
+    DATA.get_or_init(|| {
+        let folder = tempfile::tempdir().unwrap();
+        let source = serde_json::from_value(json!({ "synthetic": { "train": 48, "val": 24, "size": SIZE } })).unwrap();
+        let decode = Decode { size: SIZE, interpolation: Interpolation::Bilinear };
+        data::open(&source, decode, folder.path(), &|_| {}).unwrap()
+    })
+}
+
+fn spec(change: Value) -> RunSpec {
+    let mut spec = json!({
+        "data": { "synthetic": { "train": 48, "val": 24, "size": SIZE } },
+        "input": { "size": SIZE, "mean": [0.5, 0.5, 0.5], "std": [0.25, 0.25, 0.25] },
+        "backbone": { "name": "resnet18" },
+        "optimizer": { "adam": { "lr": 0.001 } },
+        "epochs": 2,
+        "batch_size": 16,
+        "log_every": 1,
+        "select": { "metric": "accuracy", "mode": "max" },
+        "augment": [{ "random_horizontal_flip": {} }],
+    });
+    for (key, value) in change.as_object().unwrap() {
+        spec[key] = value.clone();
+    }
+    serde_json::from_value(spec).unwrap()
+}
+
+/// Runs with a pool of `threads`, stopping after `stop_after` steps where given.
+fn run(spec: &RunSpec, dir: &Path, threads: usize, stop_after: Option<u64>) -> (Vec<Event>, Result<()>) {
+    let job = Job { spec, seed: 3, data: data(), device: Device::Cpu, dir, threads, attempt: 1, micro_batch: None };
+    rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap().install(|| {
+        let (mut events, stop) = (Vec::new(), AtomicBool::new(false));
+        let mut emit = |event: Event| {
+            if let (Event::Step { step, .. }, Some(last)) = (&event, stop_after) {
+                stop.store(*step >= last, Ordering::Relaxed);
+            }
+            events.push(event);
+            Ok(())
+        };
+        let result = train::run(&job, &mut emit, &stop);
+        (events, result)
+    })
+}
+
+fn finished(spec: &RunSpec, threads: usize) -> Vec<Event> {
+    let dir = tempfile::tempdir().unwrap();
+    let (events, result) = run(spec, dir.path(), threads, None);
+    result.unwrap();
+    events
+}
+
+/// Everything that must not depend on time: all values and predictions.
+fn numbers(events: &[Event]) -> Vec<String> {
+    let keep = |event: &&Event| matches!(event, Event::Step { .. } | Event::Epoch { .. } | Event::Predictions { .. });
+    let mut lines: Vec<String> =
+        events.iter().filter(keep).map(|event| serde_json::to_string(event).unwrap()).collect();
+    lines.sort();
+    lines.dedup();
+    lines
+}
+
+fn epochs(events: &[Event], wanted: Split) -> Vec<&Values> {
+    let values = |event| match event {
+        &Event::Epoch { split, ref values, .. } if split == wanted => Some(values),
+        _ => None,
+    };
+    events.iter().filter_map(values).collect()
+}
+
+fn learning_rates(events: &[Event]) -> Vec<f64> {
+    let lr = |event: &Event| match event {
+        Event::Step { values, .. } => Some(values["lr"]),
+        _ => None,
+    };
+    events.iter().filter_map(lr).collect()
+}
+
+#[test]
+fn a_run_learns_and_tells_what_happens() {
+    let events = finished(&spec(json!({ "epochs": 6, "augment": [] })), 2);
+    let train = epochs(&events, Split::Train);
+    assert_eq!(train.len(), 6);
+    assert!(train[5]["loss"] < 0.6 * train[0]["loss"], "{:?}", train);
+    assert!(train[5]["accuracy"] > 0.7, "{:?}", train);
+    assert_eq!(epochs(&events, Split::Val).len(), 6);
+    assert!(matches!(events.first(), Some(Event::Started { steps_per_epoch: 3, epochs: 6, epoch: 0, .. })));
+    let Some(Event::Finished { best_epoch, summary }) = events.last() else { panic!("{:?}", events.last()) };
+    let best = epochs(&events, Split::Val)[*best_epoch as usize - 1];
+    assert_eq!(summary["accuracy"], best["accuracy"]);
+    let rows = events.iter().find_map(|event| match event {
+        Event::Predictions { rows, .. } => Some(rows),
+        _ => None,
+    });
+    let rows = rows.unwrap();
+    assert_eq!(rows.len(), 24);
+    let right = rows.iter().filter(|row| (row.scores[1] > row.scores[0]) == (row.target == 1)).count();
+    assert!((right as f64 / 24.0 - best["accuracy"]).abs() < 1e-9, "predictions are not the best epoch's");
+}
+
+#[test]
+fn a_stopped_run_resumes_to_the_same_bits() {
+    let spec = spec(json!({
+        "epochs": 3, "accumulate": 2, "ema": {}, "keep": "all",
+        "optimizer": { "sgd": { "lr": 0.01, "momentum": 0.9 } },
+        "scheduler": { "cosine": {} },
+    }));
+    let whole = finished(&spec, 1);
+    for stop_after in [1, 3, 4] {
+        let dir = tempfile::tempdir().unwrap();
+        let (mut events, result) = run(&spec, dir.path(), 1, Some(stop_after));
+        assert_eq!(result.unwrap_err().cause, Cause::Interrupted);
+        let (rest, result) = run(&spec, dir.path(), 1, None);
+        result.unwrap();
+        assert!(matches!(rest.first(), Some(Event::Started { .. })));
+        events.extend(rest);
+        assert_eq!(numbers(&events), numbers(&whole), "stopped after step {stop_after}");
+    }
+}
+
+#[test]
+fn bits_do_not_depend_on_threads() {
+    let spec = spec(json!({ "augment": [{ "color_jitter": { "brightness": 0.5, "hue": 0.3 } }, { "mixup": {} }] }));
+    assert_eq!(numbers(&finished(&spec, 1)), numbers(&finished(&spec, 3)));
+}
+
+#[test]
+fn seeds_differ_and_repeat() {
+    let spec = spec(json!({ "epochs": 1 }));
+    let losses = |seed| {
+        let dir = tempfile::tempdir().unwrap();
+        let job = Job {
+            spec: &spec,
+            seed,
+            data: data(),
+            device: Device::Cpu,
+            dir: dir.path(),
+            threads: 1,
+            attempt: 1,
+            micro_batch: None,
+        };
+        let mut events = Vec::new();
+        let mut emit = |event| {
+            events.push(event);
+            Ok(())
+        };
+        train::run(&job, &mut emit, &AtomicBool::new(false)).unwrap();
+        epochs(&events, Split::Train)[0]["loss"]
+    };
+    assert_eq!(losses(1), losses(1));
+    assert_ne!(losses(1), losses(2));
+}
+
+#[test]
+fn a_broken_checkpoint_is_told_and_the_run_starts_over() {
+    let spec = spec(json!({ "epochs": 2 }));
+    let dir = tempfile::tempdir().unwrap();
+    run(&spec, dir.path(), 1, Some(4)).1.unwrap_err();
+    let last = dir.path().join("checkpoints/last.safetensors");
+    let bytes = std::fs::read(&last).unwrap();
+    std::fs::write(&last, &bytes[..bytes.len() / 2]).unwrap();
+    let (events, result) = run(&spec, dir.path(), 1, None);
+    result.unwrap();
+    assert!(events.iter().any(|event| matches!(event, Event::Warning { .. })));
+    assert_eq!(numbers(&events), numbers(&finished(&spec, 1)));
+}
+
+#[test]
+fn a_loss_that_is_no_longer_finite_ends_the_run_and_names_the_step() {
+    let spec = spec(json!({ "optimizer": { "sgd": { "lr": 1e30 } } }));
+    let dir = tempfile::tempdir().unwrap();
+    let error = run(&spec, dir.path(), 1, None).1.unwrap_err();
+    assert_eq!(error.cause, Cause::NonFinite);
+    assert!(error.to_string().contains("step "), "{error}");
+}
+
+#[test]
+fn warmup_and_schedule_set_the_learning_rate() {
+    let spec = spec(json!({
+        "epochs": 3, "warmup": { "length": "3 steps", "start_factor": 0.1 },
+        "scheduler": { "step": { "step_size": 1, "gamma": 0.5 } },
+    }));
+    let lrs = learning_rates(&finished(&spec, 1));
+    let expected = [0.1, 0.4, 0.7, 1.0, 1.0, 1.0, 0.5, 0.5, 0.5].map(|factor| factor * 0.001);
+    assert!(lrs.len() == 9 && lrs.iter().zip(expected).all(|(a, b)| (a - b).abs() < 1e-12), "{lrs:?}");
+}
+
+#[test]
+fn frozen_parameters_stay() {
+    let dir = tempfile::tempdir().unwrap();
+    let spec = spec(json!({ "epochs": 1, "freeze": ["layer*", "conv1.*"], "keep": "all" }));
+    run(&spec, dir.path(), 1, None).1.unwrap();
+    let read = |name: &str| {
+        let path = dir.path().join("checkpoints/best.safetensors");
+        runner::tensor::safetensors::Stored::read(&path).unwrap().values(name).unwrap()
+    };
+    let fresh = runner::backbone::build(
+        "resnet18",
+        &runner::backbone::Options { classes: 2, drop_rate: 0.0, drop_path: 0.0 },
+        &Device::Cpu,
+        runner::tensor::Key::new(3).named("init"),
+    )
+    .unwrap();
+    let value = |name| fresh.params.get(name).unwrap().var().flatten_all().unwrap().to_vec1::<f32>().unwrap();
+    assert_eq!(read("layer1.0.conv1.weight"), value("layer1.0.conv1.weight"));
+    assert_ne!(read("fc.weight"), value("fc.weight"));
+    let unknown = self::spec(json!({ "freeze": ["nothing.*"] }));
+    let error = run(&unknown, dir.path(), 1, None).1.unwrap_err();
+    assert_eq!(error.cause, Cause::User);
+}
+
+#[test]
+fn early_stopping_ends_a_run_that_no_longer_improves() {
+    let spec = spec(
+        json!({ "epochs": 12, "optimizer": { "adam": { "lr": 0.0 } }, "augment": [], "early_stop": { "patience": 2 } }),
+    );
+    let events = finished(&spec, 1);
+    assert!(epochs(&events, Split::Val).len() < 12);
+}
+
+#[test]
+fn micro_batches_cover_each_step() {
+    let spec = spec(json!({ "epochs": 1, "batch_size": 16 }));
+    let dir = tempfile::tempdir().unwrap();
+    let job = Job {
+        spec: &spec,
+        seed: 0,
+        data: data(),
+        device: Device::Cpu,
+        dir: dir.path(),
+        threads: 1,
+        attempt: 1,
+        micro_batch: Some(5),
+    };
+    let mut events = Vec::new();
+    let mut emit = |event| {
+        events.push(event);
+        Ok(())
+    };
+    train::run(&job, &mut emit, &AtomicBool::new(false)).unwrap();
+    assert!(matches!(events.first(), Some(Event::Started { steps_per_epoch: 3, .. })));
+    assert_eq!(events.iter().filter(|event| matches!(event, Event::Step { .. })).count(), 3);
+}
