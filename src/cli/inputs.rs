@@ -80,7 +80,7 @@ impl InputArgs {
         let weights = self.checkpoint(&store, &run)?;
         let mut images = Images::new(&spec, &Device::Cpu)?;
         images.size = self.input_size.unwrap_or(images.size);
-        let model = build(&spec.backbone.name, store.classes(&run.id)?.len(), &weights)?;
+        let model = build(&spec.backbone.name, store.classes(&run.id)?.len(), images.size, &weights)?;
         Ok(Classifier { model, images, interpolation: spec.input.interpolation })
     }
 
@@ -98,10 +98,10 @@ impl InputArgs {
     }
 
     fn of_file(&self, name: &str, weights: &Path) -> Result<Classifier> {
-        let pretrained = backbone::find(name)?.pretrained;
+        let pretrained = backbone::Architecture::parse(name)?.pretrained();
         let normalize = Normalize { mean: pretrained.mean, std: pretrained.std };
         let images = Images { size: self.input_size.unwrap_or(224), normalize, device: Device::Cpu };
-        let model = build(name, self.classes, weights)?;
+        let model = build(name, self.classes, images.size, weights)?;
         Ok(Classifier { model, images, interpolation: Interpolation::default() })
     }
 
@@ -117,8 +117,8 @@ impl InputArgs {
 }
 
 /// A backbone with the weights of a file, classifier included.
-fn build(name: &str, classes: usize, weights: &Path) -> Result<Model> {
-    let options = backbone::Options { classes, drop_rate: 0.0, drop_path: 0.0 };
+fn build(name: &str, classes: usize, size: usize, weights: &Path) -> Result<Model> {
+    let options = backbone::Options { classes, drop_rate: 0.0, drop_path: 0.0, image_size: size };
     let model = backbone::build(name, &options, &Device::Cpu, Key::new(0))?;
     let replaced = backbone::load_weights(&model, weights)?;
     match replaced.is_empty() {
