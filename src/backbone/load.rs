@@ -57,8 +57,8 @@ pub fn load_pretrained(model: &Model, places: &Places, progress: Progress) -> Re
 
 /// "the file looks like .."
 fn describe(stored: &Stored) -> String {
-    // The largest that fits: a resnet18 fits into a resnet34.
-    let fitting = BACKBONES.iter().filter_map(|entry| Some((fit(entry, stored)?, entry)));
+    // The largest that fits: a resnet18 fits into a resnet34. Of equals, as ViT and DeiT are, the first.
+    let fitting = BACKBONES.iter().rev().filter_map(|entry| Some((fit(entry, stored)?, entry)));
     let Some((_, entry)) = fitting.max_by_key(|(count, _)| *count) else {
         return format!("the file's {} arrays are of no backbone known here", stored.names().len());
     };
