@@ -229,6 +229,8 @@ fn fresh_values(name: &str) {
             assert!(values.iter().all(|&value| value == spread), "{what} should be {spread} throughout");
             continue;
         }
+        // torch's `trunc_normal_` now and then draws an infinity and cuts it at 2, a hundred of timm's deviations.
+        let spread = if largest == 2.0 { 0.02 } else { spread };
         let chance = 5.0 / (values.len() as f64).sqrt();
         assert!((ours / spread - 1.0).abs() < chance, "{what}: spread {ours}, timm's {spread}");
         let uniform = |spread: f64, largest: f64| largest / spread < 1.95;
