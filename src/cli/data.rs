@@ -28,6 +28,9 @@ pub struct SynthArgs {
     /// Width and height in pixels
     #[arg(long, default_value_t = Synthetic::default().size)]
     size: usize,
+    /// How plain the forgeries are: 1 needs looking, 2 is seen at a glance
+    #[arg(long, default_value_t = Synthetic::default().strength)]
+    strength: f64,
     /// Another seed makes another set
     #[arg(long, default_value_t = Synthetic::default().seed)]
     seed: u64,
@@ -50,9 +53,10 @@ pub fn run(args: &Args) -> Result<u8> {
 }
 
 fn synth(args: &SynthArgs) -> Result<u8> {
-    let set = Synthetic { train: args.train, val: args.val, size: args.size, seed: args.seed, ..Default::default() };
+    let SynthArgs { train, val, size, strength, seed, .. } = *args;
+    let set = Synthetic { train, val, size, strength, seed, ..Default::default() };
     data::synth::write_ffdi(&set, &args.dir)?;
-    output::line(format_args!("{} + {} images: {}", args.train, args.val, args.dir.display()))?;
+    output::line(format_args!("{} + {} images: {}", train, val, args.dir.display()))?;
     Ok(0)
 }
 

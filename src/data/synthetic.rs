@@ -39,6 +39,10 @@ pub struct Synthetic {
     #[garde(range(min = 2, max = 6))]
     #[schemars(range(min = 2, max = 6))]
     pub classes: usize,
+    /// How plain the forgeries are: 1 needs looking, 2 is seen at a glance.
+    #[garde(range(min = 0.1, max = 4.0))]
+    #[schemars(range(min = 0.1, max = 4.0))]
+    pub strength: f64,
     /// Another seed gives other images.
     #[garde(skip)]
     pub seed: u64,
@@ -46,7 +50,7 @@ pub struct Synthetic {
 
 impl Default for Synthetic {
     fn default() -> Self {
-        Self { train: 400, val: 200, size: 64, fakes: 0.5, classes: 2, seed: 0 }
+        Self { train: 400, val: 200, size: 64, fakes: 0.5, classes: 2, strength: 1.0, seed: 0 }
     }
 }
 
@@ -99,7 +103,8 @@ impl Source for Synthetic {
             Error::user(format!("`{}` is not the name of a synthetic image (such as train_000000.jpg)", item.name))
         })?;
         let key = self.key(split).with(index);
-        synth::portrait(key, self.size, self.forgery(item.target, key))
+        let forgery = self.forgery(item.target, key).map(|kind| (kind, self.strength as f32));
+        synth::portrait(key, self.size, forgery)
     }
 
     fn recipe(&self) -> Option<String> {

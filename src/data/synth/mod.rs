@@ -22,12 +22,13 @@ pub const VERSION: u32 = 1;
 /// Every image is written alike, so that neither format nor quality tells the classes apart.
 const QUALITY: u8 = 92;
 
-/// One portrait as a JPEG of `side x side` pixels; what it shows depends on `key` alone.
-pub fn portrait(key: Key, side: usize, forgery: Option<Forgery>) -> Result<Vec<u8>> {
+/// One portrait as a JPEG of `side x side` pixels, forged with a trace of this strength or real; what it shows depends on
+/// `key` alone.
+pub fn portrait(key: Key, side: usize, forgery: Option<(Forgery, f32)>) -> Result<Vec<u8>> {
     let face = Face::draw(key);
     let mut photo = face.photograph(side, &Camera::draw(key), &mut key.named("noise").rng());
-    if let Some(forgery) = forgery {
-        photo = forgery.apply(&photo, face.pose, key);
+    if let Some((forgery, strength)) = forgery {
+        photo = forgery.apply(&photo, face.pose, strength, key);
     }
     let pixels = photo.to_image().pixels;
     libjpeg_turbo_rs::compress(&pixels, side, side, PixelFormat::Rgb, QUALITY, Subsampling::S420)
