@@ -22,13 +22,20 @@ use std::collections::BTreeMap;
 #[derive(Deserialize)]
 struct Golden {
     spaces: Vec<Magnitudes>,
-    /// Policy, operation, bin, sign, size, filter, digest.
-    results: Vec<(String, String, usize, f64, [usize; 2], String, String)>,
-    policies: BTreeMap<String, Vec<[(String, f64, Option<usize>); 2]>>,
-    /// Operation, increasing, level, negative, argument, filter, digest.
-    levels: Vec<(String, bool, f64, bool, f64, String, Option<String>)>,
+    results: Vec<Outcome>,
+    policies: BTreeMap<String, Vec<[Choice; 2]>>,
+    levels: Vec<Level>,
     mixed: String,
 }
+
+/// Policy, operation, bin, sign, size, filter, digest.
+type Outcome = (String, String, usize, f64, [usize; 2], String, String);
+
+/// Operation, probability, bin.
+type Choice = (String, f64, Option<usize>);
+
+/// Operation, increasing, level, negative, argument, filter, digest.
+type Level = (String, bool, f64, bool, f64, String, Option<String>);
 
 #[derive(Deserialize)]
 struct Magnitudes {
@@ -112,7 +119,8 @@ fn magnitudes_are_those_of_torchvision() {
     for Magnitudes { policy, size, ops: golden } in spaces {
         let mut ours: Vec<Op> = ops(&policy);
         let mut theirs: Vec<Op> = golden.keys().map(|name| op(name)).collect();
-        (ours.sort(), theirs.sort());
+        ours.sort();
+        theirs.sort();
         assert_eq!(ours, theirs, "{policy}");
         let space = space(&policy);
         for (name, Arguments { values, signed }) in golden {
