@@ -8,7 +8,7 @@ use crate::{
     tensor::Image,
 };
 use rayon::prelude::*;
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 /// Two images that are the same.
 #[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
@@ -126,25 +126,27 @@ fn part(hash: u64, part: u32) -> (u32, u64) {
 }
 
 /// Every image that looks like an earlier one but has other bytes, with one of those it looks like: of another class
-/// where there is one, otherwise the earliest.
+/// where there is one, otherwise the earliest. Of exact duplicates only the first takes part.
 pub fn near(images: &[Placed]) -> Vec<Duplicate> {
     let mut parts: HashMap<(u32, u64), Vec<usize>> = HashMap::new();
-    for (place, image) in images.iter().enumerate() {
-        let Some(look) = image.facts.look else { continue };
-        (0..PARTS).for_each(|at| parts.entry(part(look.frequencies, at)).or_default().push(place));
+    let mut seen = HashSet::new();
+    let first = |image: &(usize, &Placed)| seen.insert(image.1.facts.content);
+    let distinct =
+        images.iter().enumerate().filter(first).filter_map(|(place, image)| Some((place, image.facts.look?)));
+    let distinct: Vec<(usize, Look)> = distinct.collect();
+    for (place, look) in &distinct {
+        (0..PARTS).for_each(|at| parts.entry(part(look.frequencies, at)).or_default().push(*place));
     }
-    let twin = |place: usize| {
+    let twin = |&(place, look): &(usize, Look)| {
         let image = &images[place];
-        let look = image.facts.look?;
         let shared = (0..PARTS).filter_map(|at| parts.get(&part(look.frequencies, at)));
         let earlier = shared.flat_map(|places| places.iter().take_while(|other| **other < place));
         let alike = earlier.filter_map(|&other| {
-            let there = &images[other];
-            let bits = look.distance(there.facts.look?);
-            (bits <= NEAR && there.facts.content != image.facts.content).then_some((there.item, other, bits))
+            let bits = look.distance(images[other].facts.look?);
+            (bits <= NEAR).then_some((images[other].item.target == image.item.target, other, bits))
         });
-        let (_, other, bits) = alike.min_by_key(|(item, other, _)| (item.target == image.item.target, *other))?;
+        let (_, other, bits) = alike.min()?;
         Some(images[other].twin(image, bits))
     };
-    (0..images.len()).into_par_iter().filter_map(twin).collect()
+    distinct.par_iter().filter_map(twin).collect()
 }
