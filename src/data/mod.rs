@@ -9,6 +9,7 @@ pub mod decode;
 pub mod labels;
 pub mod resize;
 pub mod synth;
+pub mod views;
 
 use crate::{
     error::{Context, Result},

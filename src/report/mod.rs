@@ -11,6 +11,7 @@ mod terminal;
 mod verdict;
 mod words;
 
+pub use figures::{encode_png, register_font};
 pub use terminal::{Details, Listing, compare, list, show};
 pub use verdict::{Comparison, Unit, Verdict};
 
