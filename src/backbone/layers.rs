@@ -48,6 +48,7 @@ fn place(model: &str, name: &str) -> Place {
         "conv_head" | "bn2" if !model.starts_with("mobilenetv3") => Place::Tail,
         "blocks" => Place::Block(number(1).unwrap_or(0), number(2).unwrap_or(0)),
         // ConvNeXt: `stages.0.blocks.1`, and `stages.1.downsample` with the stage's first block.
+        "stages" if parts.get(2) == Some(&"downsample") => Place::Block(number(1).unwrap_or(0), 0),
         "stages" => Place::Block(number(1).unwrap_or(0), number(2).or(number(3)).unwrap_or(0)),
         "norm" => Place::Tail,
         "norm_pre" if model.starts_with("convnext") => Place::Tail,
