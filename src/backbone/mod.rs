@@ -4,6 +4,7 @@
 
 mod efficientnet;
 mod hub;
+pub mod layers;
 mod load;
 mod parts;
 pub mod pretrained;
@@ -14,6 +15,10 @@ pub use load::{load_pretrained, load_weights};
 use crate::{
     error::{Error, Result},
     tensor::{Builder, Device, Key, Params, Pass, Tensor},
+};
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, Mutex},
 };
 
 /// Every backbone there is.
@@ -160,6 +165,21 @@ pub fn build(name: &str, options: &Options, device: &Device, key: Key) -> Result
     let builder = Builder::new(device, key);
     let net = (entry.build)(&builder, options)?;
     Ok(Model { entry, net, params: builder.params() })
+}
+
+/// The names of a backbone's parameters and buffers, in order of creation; each backbone is looked at once.
+pub fn parameter_names(name: &str) -> Result<Arc<[String]>> {
+    static KNOWN: Mutex<BTreeMap<&str, Arc<[String]>>> = Mutex::new(BTreeMap::new());
+    let entry = find(name)?.entry;
+    let mut known = KNOWN.lock().map_err(|_| Error::bug("naming a backbone's parameters panicked"))?;
+    if let Some(names) = known.get(entry.name) {
+        return Ok(names.clone());
+    }
+    let builder = Builder::blank(&Device::Cpu);
+    (entry.build)(&builder, &Options { classes: 2, drop_rate: 0.0, drop_path: 0.0 })?;
+    let names: Arc<[String]> = builder.params().iter().map(|weight| weight.name().to_string()).collect();
+    known.insert(entry.name, names.clone());
+    Ok(names)
 }
 
 /// "did you mean .. ?" and what there is.

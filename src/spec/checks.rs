@@ -12,6 +12,7 @@ use crate::{
     duration::Duration,
     error::Cause,
     metric::METRICS,
+    tensor::params::matches,
 };
 use std::path::Path;
 
@@ -44,6 +45,8 @@ pub fn check(spec: &RunSpec, merged: &Merged, data: &mut Data, mistakes: &mut Mi
     checks.augment();
     checks.lengths();
     checks.freeze();
+    checks.groups();
+    checks.recipe();
     checks.data(data);
 }
 
@@ -186,6 +189,41 @@ impl Checks<'_> {
             } else if pattern.chars().all(|c| c == '*') {
                 self.say(&[&path], format!("{pattern:?} freezes every parameter: nothing is left to train"), &help);
             }
+        }
+    }
+
+    fn groups(&mut self) {
+        if self.spec.groups.is_empty() {
+            return;
+        }
+        let Ok(names) = backbone::parameter_names(&self.spec.backbone.name) else { return };
+        for (index, group) in self.spec.groups.iter().enumerate() {
+            if !names.iter().any(|name| matches(&group.pattern, name)) {
+                let path = format!("groups.{index}");
+                let what = format!("{:?} matches no parameter of {}", group.pattern, self.spec.backbone.name);
+                let like = names.iter().take(5).map(String::as_str).collect::<Vec<_>>().join(", ");
+                self.say(&[&path, "groups"], what, &[format!("`*` stands for anything; names look like {like}")]);
+            }
+        }
+    }
+
+    /// Parts of a recipe that exclude each other or come too late.
+    fn recipe(&mut self) {
+        let epochs = self.spec.epochs;
+        if let Some(swa) = &self.spec.swa {
+            if self.spec.ema.is_some() {
+                let help = ["keep one: both put averaged weights in place of the trained ones".to_string()];
+                self.say(&["swa", "ema"], "`swa` and `ema` exclude each other", &help);
+            }
+            if swa.start > epochs {
+                let what = format!("`swa` starts in epoch {}, and training ends after {epochs}", swa.start);
+                self.say(&["swa.start", "epochs"], what, &["lower `swa.start` or raise `epochs`".into()]);
+            }
+        }
+        let mixer = self.spec.augment.iter().find(|entry| entry.as_dyn().scope() == Scope::Batch);
+        if let (Some(_), Some(mixer)) = (&self.spec.supcon, mixer) {
+            let what = format!("`supcon` compares classes, and `{}` mixes the labels of a batch", mixer.name());
+            self.say(&["supcon", "augment"], what, &["leave out one of them".into()]);
         }
     }
 

@@ -1,5 +1,6 @@
 //! The resolved specification of one run: everything that decides its numbers, beside its seed.
 
+use super::recipe::{Distill, Group, Supcon, Swa};
 use crate::{
     augment::AugmentSpec,
     data::{DataSpec, Interpolation},
@@ -43,6 +44,14 @@ pub struct RunSpec {
     #[serde(default = "default_loss")]
     #[garde(dive)]
     pub loss: LossSpec,
+    /// Adds supervised contrastive learning to the loss.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[garde(dive)]
+    pub supcon: Option<Supcon>,
+    /// Learns from a finished run beside the labels.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[garde(dive)]
+    pub distill: Option<Distill>,
     /// Augmentations of training images, in order.
     #[serde(default)]
     #[garde(dive)]
@@ -83,10 +92,24 @@ pub struct RunSpec {
     #[serde(default)]
     #[garde(skip)]
     pub weight_decay_on: WeightDecayOn,
+    /// Parameters with a learning rate or weight decay of their own; of several that match one, the last counts.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[garde(dive)]
+    pub groups: Vec<Group>,
+    /// Times the learning rate once for every layer behind a parameter's, the head's being whole: timm's
+    /// `param_groups_layer_decay`. Clark et al. 2020, arXiv:2003.10555.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[garde(inner(range(min = 1e-6, max = 1.0)))]
+    #[schemars(range(min = 1e-6, max = 1.0))]
+    pub layer_decay: Option<f64>,
     /// Exponential moving average of the weights, used for evaluation and saved as the model.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[garde(dive)]
     pub ema: Option<Ema>,
+    /// Plain average of the weights of the last epochs, used for evaluation and saved as the model.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[garde(dive)]
+    pub swa: Option<Swa>,
     /// Parameters that are not trained, by name; `*` stands for anything, e.g. `layer1.*`.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[garde(skip)]

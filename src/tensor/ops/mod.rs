@@ -11,7 +11,7 @@ mod gate;
 mod lanes;
 mod linear;
 mod loss;
-mod matrix;
+pub mod matrix;
 mod memory;
 mod norm;
 mod pool;
