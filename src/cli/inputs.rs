@@ -49,6 +49,8 @@ pub struct InputArgs {
 struct Classifier {
     model: Model,
     images: Images,
+    /// Width and height that images are resized to before their middle is taken.
+    loaded: usize,
     interpolation: Interpolation,
 }
 
@@ -80,8 +82,10 @@ impl InputArgs {
         let weights = self.checkpoint(&store, &run)?;
         let mut images = Images::new(&spec, &Device::Cpu)?;
         images.size = self.input_size.unwrap_or(images.size);
+        // Another size shows the same part of the picture.
+        let loaded = (spec.input.loaded() * images.size).div_ceil(spec.input.size);
         let model = build(&spec.backbone.name, store.classes(&run.id)?.len(), &weights)?;
-        Ok(Classifier { model, images, interpolation: spec.input.interpolation })
+        Ok(Classifier { model, images, loaded, interpolation: spec.input.interpolation })
     }
 
     /// The run's best checkpoint, in the folder of whichever sweep made it.
@@ -102,7 +106,7 @@ impl InputArgs {
         let normalize = Normalize { mean: pretrained.mean, std: pretrained.std };
         let images = Images { size: self.input_size.unwrap_or(224), normalize, device: Device::Cpu };
         let model = build(name, self.classes, weights)?;
-        Ok(Classifier { model, images, interpolation: Interpolation::default() })
+        Ok(Classifier { model, loaded: images.size, images, interpolation: Interpolation::default() })
     }
 
     /// Names and targets; without labels, every image of the folder with target 0.
@@ -149,7 +153,8 @@ impl Classifier {
     fn pixels(&self, path: &Path) -> Result<Vec<f32>> {
         let bytes = std::fs::read(path).context(|| format!("cannot read {}", path.display()))?;
         let image = data::decode::decode(&bytes).context(|| path.display().to_string())?;
-        let image = data::resize::resize(&image, self.images.size, self.images.size, self.interpolation)?;
+        let mut image = data::resize::resize(&image, self.loaded, self.loaded, self.interpolation)?;
+        image.center_crop(self.images.size);
         Ok(self.images.normalize.apply(&image.pixels))
     }
 }
