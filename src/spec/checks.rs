@@ -136,7 +136,7 @@ impl Checks<'_> {
                 Ok(_) => {}
             }
         }
-        if let Some(path) = changed.filter(|_| size != loaded && size != [target; 2]) {
+        if let Some(path) = changed.filter(|_| size.iter().any(|&side| side < target)) {
             let what = format!("the list leaves images of {} x {} px, `input.size` is {target}", size[0], size[1]);
             self.say(
                 &[&path, "input.size"],
