@@ -82,6 +82,20 @@ fn numbers(events: &[Event]) -> Vec<String> {
     lines
 }
 
+#[test]
+fn images_are_cropped_from_their_loaded_size() {
+    let run = |augment: Value| {
+        let input = json!({ "size": 24, "load_size": SIZE, "mean": [0.5, 0.5, 0.5], "std": [0.25, 0.25, 0.25] });
+        let events = finished(&spec(json!({ "input": input, "epochs": 1, "augment": augment })), 1);
+        assert!(epochs(&events, Split::Val)[0]["loss"].is_finite());
+        numbers(&events)
+    };
+    let (middle, anywhere) = (run(json!([])), run(json!([{ "random_crop": {} }])));
+    assert_eq!(middle, run(json!([{ "center_crop": {} }])));
+    assert_ne!(middle, anywhere);
+    assert_ne!(anywhere, run(json!([{ "random_resized_crop": {} }])));
+}
+
 fn epochs(events: &[Event], wanted: Split) -> Vec<&Values> {
     let values = |event| match event {
         &Event::Epoch { split, ref values, .. } if split == wanted => Some(values),

@@ -4,7 +4,7 @@ use super::inputs::InputArgs;
 use crate::{
     backbone::{self, Model},
     data::{
-        Interpolation,
+        self, Interpolation,
         views::{self, View},
     },
     error::{Error, Result},
@@ -16,7 +16,10 @@ use crate::{
     train::{self, Images, Normalize},
 };
 use rayon::prelude::*;
-use std::path::{Path, PathBuf};
+use std::{
+    borrow::Cow,
+    path::{Path, PathBuf},
+};
 
 /// A model ready to score images.
 pub struct Classifier {
@@ -26,6 +29,8 @@ pub struct Classifier {
     pub run: Option<Run>,
     model: Model,
     images: Images,
+    /// Width and height that images are resized to before their middle is taken.
+    loaded: usize,
     interpolation: Interpolation,
 }
 
@@ -90,9 +95,11 @@ fn of_run(args: &InputArgs, store: &Store, run: Run) -> Result<Classifier> {
     let weights = checkpoint(&args.results, store, &run)?;
     let mut images = Images::new(&spec, &Device::Cpu)?;
     images.size = args.input_size.unwrap_or(images.size);
+    // Another size shows the same part of the picture.
+    let loaded = (spec.input.loaded() * images.size).div_ceil(spec.input.size);
     let model = build(&spec.backbone.name, store.classes(&run.id)?.len(), &weights)?;
     let name = format!("{} ({}, seed {})", run.id, spec.backbone.name, run.seed);
-    Ok(Classifier { name, run: Some(run), model, images, interpolation: spec.input.interpolation })
+    Ok(Classifier { name, run: Some(run), model, images, loaded, interpolation: spec.input.interpolation })
 }
 
 /// The run's best checkpoint, in the folder of whichever sweep made it.
@@ -110,7 +117,7 @@ fn of_file(args: &InputArgs, name: &str, weights: &Path) -> Result<Classifier> {
     let images = Images { size: args.input_size.unwrap_or(224), normalize, device: Device::Cpu };
     let model = build(name, args.classes, weights)?;
     let name = format!("{} ({name})", weights.display());
-    Ok(Classifier { name, run: None, model, images, interpolation: Interpolation::default() })
+    Ok(Classifier { name, run: None, model, loaded: images.size, images, interpolation: Interpolation::default() })
 }
 
 /// A backbone with the weights of a file, classifier included.
@@ -131,7 +138,7 @@ impl Classifier {
     /// Class probabilities of decoded images, averaged over the views.
     pub fn score(&self, decoded: &[Image], views: &[View], average: Pooling) -> Result<Vec<Vec<f32>>> {
         let size = self.images.size;
-        let render = |image: &Image| views::render(views, image, size, self.interpolation);
+        let render = |image: &Image| views::render(views, &self.middle(image)?, size, self.interpolation);
         let rendered: Vec<Vec<Image>> = decoded.par_iter().map(render).collect::<Result<_>>()?;
         let weights = vec![1.0 / views.len().max(1) as f64; views.len()];
         let mut scores = Vec::with_capacity(views.len());
@@ -143,5 +150,15 @@ impl Classifier {
         }
         let rows = |image: usize| scores.iter().map(|view| view[image].as_slice()).collect::<Vec<_>>();
         Ok((0..decoded.len()).map(|image| average.mean(&rows(image), &weights)).collect())
+    }
+
+    /// What the model sees of a picture: all of it, or the middle where training cropped.
+    fn middle<'i>(&self, image: &'i Image) -> Result<Cow<'i, Image>> {
+        if self.loaded == self.images.size {
+            return Ok(Cow::Borrowed(image));
+        }
+        let mut image = data::resize::resize(image, self.loaded, self.loaded, self.interpolation)?;
+        image.center_crop(self.images.size);
+        Ok(Cow::Owned(image))
     }
 }

@@ -7,7 +7,6 @@ mod contents;
 mod dataset;
 pub mod decode;
 pub mod labels;
-pub mod resize;
 pub mod synth;
 pub mod views;
 
@@ -17,6 +16,7 @@ use crate::{
 };
 use std::path::PathBuf;
 
+pub use crate::tensor::{Interpolation, resize};
 pub use dataset::{Dataset, Split, fingerprint, open};
 
 /// One image of a split, not yet decoded.
@@ -89,17 +89,6 @@ pub trait Source: Send + Sync {
 pub struct Decode {
     pub size: usize,
     pub interpolation: Interpolation,
-}
-
-/// Pillow's filters, antialiased.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize, schemars::JsonSchema)]
-#[serde(rename_all = "snake_case")]
-pub enum Interpolation {
-    Nearest,
-    #[default]
-    Bilinear,
-    Bicubic,
-    Lanczos,
 }
 
 /// What [`open`] is busy with.

@@ -142,12 +142,12 @@ impl Worker {
 
 /// How a run's images are brought to size.
 pub fn decode(spec: &crate::spec::RunSpec) -> Decode {
-    Decode { size: spec.input.size, interpolation: spec.input.interpolation }
+    Decode { size: spec.input.loaded(), interpolation: spec.input.interpolation }
 }
 
 /// Equal for runs that share a decoded data set.
 pub fn data_key(spec: &crate::spec::RunSpec) -> Result<String> {
-    serde_json::to_string(&(&spec.data, spec.input.size, spec.input.interpolation)).map_err(Error::bug)
+    serde_json::to_string(&(&spec.data, spec.input.loaded(), spec.input.interpolation)).map_err(Error::bug)
 }
 
 fn micro_batch_warning(job: &Assignment) -> Option<String> {

@@ -43,6 +43,7 @@ pub fn check(spec: &RunSpec, merged: &Merged, data: &mut Data, mistakes: &mut Mi
     checks.weights();
     checks.select();
     checks.augment();
+    checks.sizes();
     checks.lengths();
     checks.freeze();
     checks.groups();
@@ -114,6 +115,37 @@ impl Checks<'_> {
             let (mode, word) = if right == Mode::Max { ("max", "larger") } else { ("min", "smaller") };
             let what = format!("`select` would pick the worst epoch: {word} `{}` is better", select.metric);
             self.say(&["select.mode", "select.metric"], what, &[format!("write mode = \"{mode}\", or leave it out")]);
+        }
+    }
+
+    /// Follows the size of an image through the list, to what the model takes.
+    fn sizes(&mut self) {
+        let input = &self.spec.input;
+        let (loaded, target) = ([input.loaded(); 2], input.size);
+        if input.loaded() < target {
+            let what = format!("`load_size` of {} px leaves nothing to crop {target} px from", input.loaded());
+            return self.say(
+                &["input.load_size", "input.size"],
+                what,
+                &["images are cropped from `load_size` to `size`".into()],
+            );
+        }
+        let (mut size, mut changed) = (loaded, None);
+        for (index, entry) in self.spec.augment.iter().enumerate() {
+            let path = format!("augment.{index}");
+            match entry.as_dyn().output_size(size, target) {
+                Err(why) => return self.say(&[&path], format!("`{}`: {why}", entry.name()), &[]),
+                Ok(after) if after != size => (size, changed) = (after, Some(path)),
+                Ok(_) => {}
+            }
+        }
+        if let Some(path) = changed.filter(|_| size.iter().any(|&side| side < target)) {
+            let what = format!("the list leaves images of {} x {} px, `input.size` is {target}", size[0], size[1]);
+            self.say(
+                &[&path, "input.size"],
+                what,
+                &["`random_crop`, `random_resized_crop` and `center_crop` without a `size` leave `input.size`".into()],
+            );
         }
     }
 
@@ -237,6 +269,11 @@ impl Checks<'_> {
         if let Err(why) = self.spec.loss.as_dyn().check(listing.classes.len()) {
             let path = format!("loss.{}", self.spec.loss.name());
             self.say(&[&path, "loss"], format!("`{path}`: {why}"), &[]);
+        }
+        for (index, entry) in self.spec.augment.iter().enumerate() {
+            if let Err(why) = entry.as_dyn().check_classes(&listing.classes) {
+                self.say(&[&format!("augment.{index}")], format!("`{}`: {why}", entry.name()), &[]);
+            }
         }
         let (images, batch) = (listing.train.len(), self.spec.batch_size);
         if self.spec.drop_last && images < batch {

@@ -146,10 +146,16 @@ pub struct RunSpec {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema, Validate)]
 #[serde(deny_unknown_fields, default)]
 pub struct Input {
-    /// Width and height after resizing, in pixels.
+    /// Width and height of what the model sees, in pixels; images are resized to it unless `load_size` is given.
     #[garde(range(min = 8, max = 4096))]
     #[schemars(range(min = 8, max = 4096))]
     pub size: usize,
+    /// Width and height that images are resized to and cached at; augmentations see them at this size, and where none
+    /// crops, as in validation and prediction, the middle `size` pixels are taken. timm's `crop_pct` is `size / load_size`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[garde(inner(range(min = 8, max = 4096)))]
+    #[schemars(range(min = 8, max = 4096))]
+    pub load_size: Option<usize>,
     /// Pillow's filter, always antialiased.
     #[garde(skip)]
     pub interpolation: Interpolation,
@@ -166,7 +172,14 @@ pub struct Input {
 
 impl Default for Input {
     fn default() -> Self {
-        Self { size: 224, interpolation: Interpolation::default(), mean: None, std: None }
+        Self { size: 224, load_size: None, interpolation: Interpolation::default(), mean: None, std: None }
+    }
+}
+
+impl Input {
+    /// Width and height of decoded images, before augmentation and cropping.
+    pub fn loaded(&self) -> usize {
+        self.load_size.unwrap_or(self.size)
     }
 }
 

@@ -6,6 +6,7 @@ pub mod init;
 pub mod layers;
 pub mod ops;
 pub mod params;
+pub mod resize;
 pub mod rng;
 pub mod safetensors;
 pub mod weights;
@@ -14,6 +15,7 @@ pub use candle_core::{DType, Device, Tensor};
 pub use image::Image;
 pub use init::Init;
 pub use params::{Builder, Params, Weight};
+pub use resize::Interpolation;
 pub use rng::{Key, Rng};
 
 /// How a forward pass runs: training records the tape, uses batch statistics and drops; evaluation does none of it.

@@ -1,8 +1,19 @@
 //! Resizing as Pillow's `Image.resize` does it: antialiased, 8 bits between the two passes, weights in fixed point with
 //! 22 bits. Libraries with narrower weights are faster, but differ from it by one level here and there.
 
-use super::Interpolation;
-use crate::{error::Result, tensor::Image};
+use super::Image;
+use crate::error::Result;
+
+/// Pillow's filters, antialiased.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize, schemars::JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Interpolation {
+    Nearest,
+    #[default]
+    Bilinear,
+    Bicubic,
+    Lanczos,
+}
 
 /// Bits behind the point of a weight.
 const PRECISION: u32 = 22;
