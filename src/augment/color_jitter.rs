@@ -1,12 +1,12 @@
-use super::{Augment, pillow};
+use super::{Augment, pillow, span::Span};
 use crate::{
     error::Result,
     tensor::{Image, Rng},
 };
 use garde::Validate;
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
-use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
-use std::{borrow::Cow, fmt};
+use serde::{Deserialize, Serialize};
+use std::borrow::Cow;
 
 /// Changes brightness, contrast, saturation and hue by random amounts in random order. torchvision's `ColorJitter` on PIL
 /// images, bit for bit.
@@ -28,7 +28,8 @@ pub struct ColorJitter {
 }
 
 /// How much to change: a number to both sides of no change, or the two ends.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(from = "Span<f64>", into = "Span<f64>")]
 pub enum Amount {
     Around(f64),
     Between([f64; 2]),
@@ -103,42 +104,21 @@ impl Augment for ColorJitter {
     }
 }
 
-impl Serialize for Amount {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        match self {
-            Self::Around(x) => serializer.serialize_f64(*x),
-            Self::Between(ends) => ends.serialize(serializer),
+impl From<Span<f64>> for Amount {
+    fn from(span: Span<f64>) -> Self {
+        match span {
+            Span::Fixed(x) => Self::Around(x),
+            Span::Between(ends) => Self::Between(ends),
         }
     }
 }
 
-impl<'de> Deserialize<'de> for Amount {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct Visitor;
-        impl<'de> de::Visitor<'de> for Visitor {
-            type Value = Amount;
-
-            fn expecting(&self, f: &mut fmt::Formatter) -> fmt::Result {
-                f.write_str("a number or [low, high]")
-            }
-
-            fn visit_f64<E: de::Error>(self, x: f64) -> Result<Amount, E> {
-                Ok(Amount::Around(x))
-            }
-
-            fn visit_i64<E: de::Error>(self, x: i64) -> Result<Amount, E> {
-                Ok(Amount::Around(x as f64))
-            }
-
-            fn visit_u64<E: de::Error>(self, x: u64) -> Result<Amount, E> {
-                Ok(Amount::Around(x as f64))
-            }
-
-            fn visit_seq<A: de::SeqAccess<'de>>(self, sequence: A) -> Result<Amount, A::Error> {
-                <[f64; 2]>::deserialize(de::value::SeqAccessDeserializer::new(sequence)).map(Amount::Between)
-            }
+impl From<Amount> for Span<f64> {
+    fn from(amount: Amount) -> Self {
+        match amount {
+            Amount::Around(x) => Self::Fixed(x),
+            Amount::Between(ends) => Self::Between(ends),
         }
-        deserializer.deserialize_any(Visitor)
     }
 }
 

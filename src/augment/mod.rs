@@ -2,9 +2,15 @@
 
 pub mod frame;
 mod limits;
+mod auto_augment_policies;
+pub mod filters;
 mod mixing;
 mod nested;
 pub mod pillow;
+pub mod pillow_levels;
+pub mod policy;
+pub mod policy_timm;
+pub mod span;
 pub mod warp;
 
 use crate::{
@@ -100,6 +106,22 @@ crate::components! {
         random_horizontal_flip::RandomHorizontalFlip,
         random_vertical_flip::RandomVerticalFlip,
         color_jitter::ColorJitter,
+        random_grayscale::RandomGrayscale,
+        gaussian_blur::GaussianBlur,
+        sharpness::Sharpness,
+        autocontrast::Autocontrast,
+        equalize::Equalize,
+        posterize::Posterize,
+        solarize::Solarize,
+        invert::Invert,
+        gaussian_noise::GaussianNoise,
+        jpeg_compression::JpegCompression,
+        webp_compression::WebpCompression,
+        downscale::Downscale,
+        rand_augment::RandAugment,
+        auto_augment::AutoAugment,
+        trivial_augment_wide::TrivialAugmentWide,
+        aug_mix::AugMix,
         mixup::Mixup,
         cutmix::Cutmix,
         one_of::OneOf,

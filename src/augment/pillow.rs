@@ -36,12 +36,12 @@ pub fn adjust_hue(image: &mut Image, factor: f64) {
 }
 
 /// `Image.convert("L")`: ITU-R 601-2 luma in 16-bit fixed point.
-fn luma(&[r, g, b]: &[u8; 3]) -> u8 {
+pub(super) fn luma(&[r, g, b]: &[u8; 3]) -> u8 {
     ((u32::from(r) * 19595 + u32::from(g) * 38470 + u32::from(b) * 7471 + 0x8000) >> 16) as u8
 }
 
 /// `Image.blend` of two bytes: between them truncated, outside clipped.
-fn blend(from: u8, to: u8, alpha: f32) -> u8 {
+pub(super) fn blend(from: u8, to: u8, alpha: f32) -> u8 {
     let value = f32::from(from) + alpha * f32::from(i16::from(to) - i16::from(from));
     // A Rust cast truncates and clips; within 0..1 nothing is ever clipped.
     value as u8

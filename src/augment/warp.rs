@@ -54,7 +54,8 @@ pub fn rotate(image: &Image, angle: f64, filter: Filter, center: Option<[f64; 2]
     }
     let [cx, cy] = center.unwrap_or(size.map(|length| length as f64 / 2.0));
     let radians = -angle.to_radians();
-    let round = |value: f64| (value * 1e15).round_ties_even() / 1e15;
+    // In decimal, as Python's `round(value, 15)`.
+    let round = |value: f64| format!("{value:.15}").parse().unwrap_or(value);
     let (cos, sin) = (round(radians.cos()), round(radians.sin()));
     let mut matrix = [cos, sin, 0.0, -sin, cos, 0.0];
     let [x, y] = apply(&matrix, -cx, -cy);

@@ -1,0 +1,34 @@
+use super::{Augment, pillow_levels};
+use crate::{
+    error::Result,
+    tensor::{Image, Rng},
+};
+use garde::Validate;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+/// Makes the image gray (three equal channels) with probability `p`. torchvision's `RandomGrayscale` on PIL images, bit
+/// for bit.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema, Validate)]
+#[serde(deny_unknown_fields, default)]
+pub struct RandomGrayscale {
+    /// Probability of gray.
+    #[garde(range(min = 0.0, max = 1.0))]
+    #[schemars(range(min = 0.0, max = 1.0))]
+    pub p: f64,
+}
+
+impl Default for RandomGrayscale {
+    fn default() -> Self {
+        Self { p: 0.1 }
+    }
+}
+
+impl Augment for RandomGrayscale {
+    fn sample(&self, image: &mut Image, rng: &mut Rng) -> Result<()> {
+        if rng.chance(self.p) {
+            pillow_levels::grayscale(image);
+        }
+        Ok(())
+    }
+}
