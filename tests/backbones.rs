@@ -4,7 +4,7 @@
 
 use candle_core::{Device, Tensor};
 use runner::{
-    backbone::{BACKBONES, Backbone, Entry, Options, build, find},
+    backbone::{Architecture, BACKBONES, Backbone, Options, build, find},
     error::Cause,
     tensor::{
         Builder, Key, Params, Pass, Weight, ops,
@@ -75,7 +75,11 @@ fn golden(name: &str) -> GoldenModel {
 }
 
 fn options(drop_rate: f64, drop_path: f64) -> Options {
-    Options { classes: CLASSES, drop_rate, drop_path }
+    Options { classes: CLASSES, drop_rate, drop_path, image_size: 224 }
+}
+
+fn of_size(image_size: usize) -> Options {
+    Options { image_size, ..options(0.0, 0.0) }
 }
 
 /// Numbers in [-1, 1): murmur3's finalizer over an index and a hash (FNV-1a) of the name, as in `golden/backbones.py`.
@@ -93,8 +97,9 @@ fn uniform(name: &str, count: usize) -> impl Iterator<Item = f32> + use<> {
 /// A model filled by the formula; its fresh values are not made.
 fn filled(name: &str, options: &Options) -> (Box<dyn Backbone>, Params) {
     let builder = Builder::blank(&Device::Cpu);
-    let net = (find(name).unwrap().entry.build)(&builder, options).unwrap();
-    let (params, relu) = (builder.params(), name.starts_with("resnet"));
+    let net = Architecture::parse(name).unwrap().build(&builder, options).unwrap();
+    let relu = name.starts_with("resnet") || name.starts_with("vit_tiny_r") || name.starts_with("vit_small_r");
+    let (params, hybrid) = (builder.params(), !name.starts_with("resnet") || name.contains('@'));
     for weight in params.iter().filter(|weight| !weight.name().ends_with("num_batches_tracked")) {
         let (name, shape) = (weight.name(), weight.var().dims().to_vec());
         let (center, scale) = match shape.as_slice() {
@@ -104,9 +109,11 @@ fn filled(name: &str, options: &Options) -> (Box<dyn Backbone>, Params) {
             _ => (0.0, 0.25),
         };
         let scale = f64::from(scale as f32);
-        let shift = if relu && name.ends_with(".bias") { 5.0 } else { 0.0 };
+        let shifted = relu && name.ends_with(".bias") && (!hybrid || name.contains(".backbone."));
+        let shift = if shifted { 5.0 } else { 0.0 };
+        let dark = ["bn1.bias", "norm1.bias", "stem.norm.bias", "backbone.norm.bias"];
         let value = |u: f32| {
-            let off = u < 0.0 && name.ends_with("bn1.bias");
+            let off = u < 0.0 && dark.iter().any(|end| name.ends_with(end));
             center + scale * f64::from(u) + if off { -shift } else { shift }
         };
         let values: Vec<f32> = uniform(name, weight.count()).map(|u| value(u) as f32).collect();
@@ -160,8 +167,35 @@ backbones!(
     efficientnet_b1,
     efficientnet_b2,
     efficientnet_b3,
-    efficientnet_b4
+    efficientnet_b4,
+    vit_tiny_patch16_224,
+    vit_small_patch16_224,
+    vit_base_patch16_224,
+    deit_tiny_patch16_224,
+    deit_small_patch16_224,
+    vit_tiny_r_s16_p8_224,
+    vit_small_r26_s32_224
 );
+
+/// Against timm's own `HybridEmbed` around its CNNs.
+mod hybrids {
+    const NAMES: [&str; 2] = ["resnet18@3+vit_tiny_patch16_224", "efficientnet_b0@2+deit_tiny_patch16_224"];
+
+    #[test]
+    fn names_and_shapes() {
+        NAMES.iter().for_each(|name| super::names_and_shapes(name));
+    }
+
+    #[test]
+    fn evaluation() {
+        NAMES.iter().for_each(|name| super::evaluation(name));
+    }
+
+    #[test]
+    fn training() {
+        NAMES.iter().for_each(|name| super::training(name));
+    }
+}
 
 #[test]
 fn every_backbone_is_tested() {
@@ -170,14 +204,14 @@ fn every_backbone_is_tested() {
 
 fn names_and_shapes(name: &str) {
     let builder = Builder::blank(&Device::Cpu);
-    let entry: &Entry = find(name).unwrap().entry;
-    (entry.build)(&builder, &options(0.0, 0.0)).unwrap();
+    let architecture = Architecture::parse(name).unwrap();
+    architecture.build(&builder, &options(0.0, 0.0)).unwrap();
     let (params, golden) = (builder.params(), golden(name));
     let line = |weight: &Weight| format!("{} {:?}\n", weight.name(), weight.var().dims());
     let names: String = params.iter().map(line).collect();
     assert_eq!(params.count(), golden.parameters);
     assert_eq!(params.iter().count(), golden.tensors);
-    assert_eq!(entry.classifier, golden.classifier);
+    assert_eq!(architecture.classifier(), golden.classifier);
     assert_eq!(hex(&Sha256::digest(&names)), golden.names_sha256, "names, shapes or their order differ:\n{names}");
 }
 
@@ -195,9 +229,11 @@ fn fresh_values(name: &str) {
             assert!(values.iter().all(|&value| value == spread), "{what} should be {spread} throughout");
             continue;
         }
+        // torch's `trunc_normal_` now and then draws an infinity and cuts it at 2, a hundred of timm's deviations.
+        let spread = if largest == 2.0 { 0.02 } else { spread };
         let chance = 5.0 / (values.len() as f64).sqrt();
         assert!((ours / spread - 1.0).abs() < chance, "{what}: spread {ours}, timm's {spread}");
-        let uniform = |spread: f64, largest: f64| largest / spread < 1.8;
+        let uniform = |spread: f64, largest: f64| largest / spread < 1.95;
         if values.len() >= 100 {
             assert_eq!(uniform(ours, our_largest), uniform(spread, largest), "{what}: uniform or normal");
         }
@@ -205,8 +241,8 @@ fn fresh_values(name: &str) {
 }
 
 fn evaluation(name: &str) {
-    let ((net, _), golden) = (filled(name, &options(0.0, 0.0)), golden(name));
-    for expected in golden.eval {
+    for expected in golden(name).eval {
+        let (net, _) = filled(name, &of_size(expected.size));
         let (what, input) = (format!("{name} at {} pixels", expected.size), images(expected.size));
         let features = net.features(&input, &Pass::eval()).unwrap();
         assert_close(&format!("{what}, pooled features"), &[sum(&features)], &expected.sums[2..], 1e-4, 1.0);
@@ -217,8 +253,8 @@ fn evaluation(name: &str) {
 }
 
 fn training(name: &str) {
-    let ((net, params), golden) = (filled(name, &options(0.0, 0.0)), golden(name));
-    let expected = golden.train;
+    let expected = golden(name).train;
+    let (net, params) = filled(name, &of_size(expected.size));
     let logits = net.forward(&images(expected.size), &Pass::train(Key::new(0))).unwrap();
     assert_close("logits", &numbers(&logits), &expected.logits, 1e-4, 1.0);
     let targets = Tensor::eye(CLASSES, candle_core::DType::F32, &Device::Cpu).unwrap().narrow(0, 0, BATCH).unwrap();
@@ -296,12 +332,12 @@ fn fresh_values_depend_on_the_key_alone() {
 
 #[test]
 fn drops_follow_the_key_in_training_and_do_nothing_in_evaluation() {
-    for name in ["resnet18", "efficientnet_b0"] {
+    for name in ["resnet18", "efficientnet_b0", "vit_tiny_patch16_224"] {
         let input = images(64);
         let eval = |net: &dyn Backbone| numbers(&net.forward(&input, &Pass::eval()).unwrap());
-        let expected = eval(&*filled(name, &options(0.0, 0.0)).0);
+        let expected = eval(&*filled(name, &of_size(64)).0);
         for (drop_rate, drop_path) in [(0.5, 0.0), (0.0, 0.5)] {
-            let (net, _) = filled(name, &options(drop_rate, drop_path));
+            let (net, _) = filled(name, &Options { image_size: 64, ..options(drop_rate, drop_path) });
             assert_eq!(eval(&*net), expected, "{name} {drop_rate} {drop_path}");
             let train = |seed| numbers(&net.forward(&input, &Pass::train(Key::new(seed))).unwrap());
             assert_eq!(train(1), train(1), "{name} {drop_rate} {drop_path}");

@@ -267,6 +267,25 @@ fn an_axis_makes_right_what_the_experiment_alone_is_not() {
     load(&with(more), &[]).expect("every point is right");
 }
 
+#[test]
+fn a_hybrid_and_a_name_replace_each_other_from_layer_to_layer() {
+    let hybrid = "backbone.hybrid = { cnn = \"resnet18.a3_in1k\", stage = 3, vit = \"vit_tiny_patch16_224\" }\n";
+    let more =
+        format!("{hybrid}[[experiment]]\nname = \"b\"\nextends = \"a\"\nbackbone.name = \"vit_tiny_patch16_224\"\n");
+    let file =
+        load(&with(&more).replace("[defaults]", "[defaults]\nbackbone.name = \"resnet34\""), &[]).expect("loads");
+    let (a, b) = (spec(&file, "a"), spec(&file, "b"));
+    assert_eq!(a["backbone"]["name"].as_str(), Some("resnet18.a3_in1k@3+vit_tiny_patch16_224"));
+    assert_eq!(
+        a["input"]["std"][0].as_float().map(|std| (std * 1e3).round()),
+        Some(229.0),
+        "of the CNN, which sees the pixels"
+    );
+    assert_eq!(b["backbone"]["name"].as_str(), Some("vit_tiny_patch16_224"));
+    assert!(b["backbone"].get("hybrid").is_none());
+    assert_eq!(b["input"]["std"][0].as_float(), Some(0.5));
+}
+
 fn plan(file: &ExperimentFile) -> Vec<PlannedRun> {
     sweep::plan(file, &|_| Ok("fingerprint".into())).expect("plans")
 }

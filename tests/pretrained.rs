@@ -286,14 +286,20 @@ fn the_users_folder_comes_first_and_the_tagged_file_in_it() {
 fn pretrained_weights_load_with_a_fresh_classifier() {
     let folder = TempDir::new().unwrap();
     let model = |classes, seed| -> Model {
-        build("resnet18", &Options { classes, drop_rate: 0.0, drop_path: 0.0 }, &Device::Cpu, Key::new(seed)).unwrap()
+        build(
+            "resnet18",
+            &Options { classes, drop_rate: 0.0, drop_path: 0.0, image_size: 224 },
+            &Device::Cpu,
+            Key::new(seed),
+        )
+        .unwrap()
     };
     let (theirs, ours) = (model(10, 1), model(2, 2));
     let arrays: Vec<Array> = weights::arrays(&theirs.params).unwrap();
     write(&folder.path().join("resnet18.a1_in1k.safetensors"), &arrays, &BTreeMap::new()).unwrap();
     let places = Places { folder: Some(folder.path().into()), ..places(folder.path(), "http://127.0.0.1:9") };
-    let (path, fresh) = load_pretrained(&ours, "resnet18", &places, &mut |_, _| {}).unwrap();
-    assert!(path.ends_with("resnet18.a1_in1k.safetensors"));
+    let (paths, fresh) = load_pretrained(&ours, &places, &mut |_, _| {}).unwrap();
+    assert!(paths.len() == 1 && paths[0].ends_with("resnet18.a1_in1k.safetensors"));
     assert_eq!(fresh, ["fc.weight", "fc.bias"]);
     let value = |model: &Model| model.params.get("conv1.weight").unwrap().var().flatten_all().unwrap();
     assert_eq!(value(&ours).to_vec1::<f32>().unwrap(), value(&theirs).to_vec1::<f32>().unwrap());

@@ -2,7 +2,7 @@
 
 use candle_core::{DType, Tensor};
 use runner::{
-    backbone::{Model, Options, build, load_weights},
+    backbone::{Model, Options, build, load_halves, load_weights},
     error::Cause,
     tensor::{
         Device, Key,
@@ -14,7 +14,12 @@ use std::{collections::BTreeMap, fs, path::Path};
 use tempfile::TempDir;
 
 fn model(name: &str, classes: usize, seed: u64) -> Model {
-    build(name, &Options { classes, drop_rate: 0.0, drop_path: 0.0 }, &Device::Cpu, Key::new(seed)).unwrap()
+    model_for(224, name, classes, seed)
+}
+
+fn model_for(image_size: usize, name: &str, classes: usize, seed: u64) -> Model {
+    let options = Options { classes, drop_rate: 0.0, drop_path: 0.0, image_size };
+    build(name, &options, &Device::Cpu, Key::new(seed)).unwrap()
 }
 
 fn values(model: &Model, name: &str) -> Vec<f32> {
@@ -188,4 +193,53 @@ fn other_kinds_of_files_are_told_apart() {
     assert!(read(b"PK\x03\x04rest of a zip").contains("PyTorch pickle"));
     assert!(read(b"version https://git-lfs.github.com/spec/v1\n").contains("Git LFS pointer"));
     assert!(Stored::read(&folder.path().join("none")).unwrap_err().to_string().contains("there is no file"));
+}
+
+#[test]
+fn positions_of_another_image_size_are_resampled() {
+    let folder = TempDir::new().unwrap();
+    let path = folder.path().join("weights.safetensors");
+    let name = "vit_tiny_patch16_224";
+    let (from, to) = (model_for(32, name, 2, 1), model_for(48, name, 2, 2));
+    save(&from, &path);
+    assert!(load_weights(&to, &path).unwrap().is_empty());
+    let (small, large) = (values(&from, "pos_embed"), values(&to, "pos_embed"));
+    assert_eq!((small.len(), large.len()), (5 * 192, 10 * 192));
+    assert_eq!(small[..192], large[..192], "the class token stays");
+    // From 2 to 3 the middle sees all four alike.
+    let means = (0..192).map(|c| (1..5).map(|token| small[token * 192 + c]).sum::<f32>() / 4.0);
+    assert!(means.zip(&large[5 * 192..]).all(|(mean, middle)| (mean - middle).abs() < 1e-6));
+    assert_eq!(values(&from, "blocks.11.mlp.fc2.weight"), values(&to, "blocks.11.mlp.fc2.weight"));
+    let error = load_weights(&model_for(32, "vit_small_patch16_224", 2, 2), &path).unwrap_err();
+    assert!(error.to_string().contains("the file looks like vit_tiny_patch16_224 with 2 classes"), "{error}");
+}
+
+#[test]
+fn each_half_of_a_hybrid_has_its_own_pretrained_weights() {
+    let folder = TempDir::new().unwrap();
+    let paths = ["cnn", "vit"].map(|name| folder.path().join(name));
+    let (cnn, vit) = (model("resnet18", 10, 1), model("vit_tiny_patch16_224", 10, 2));
+    save(&cnn, &paths[0]);
+    save(&vit, &paths[1]);
+    let hybrid = model_for(64, "resnet18@3+vit_tiny_patch16_224", 2, 3);
+    assert_eq!(
+        hybrid.architecture.pretrained_names(),
+        ["resnet18.a1_in1k", "vit_tiny_patch16_224.augreg_in21k_ft_in1k"]
+    );
+    let own = values(&hybrid, "patch_embed.proj.weight");
+    assert_eq!(load_halves(&hybrid, &paths).unwrap(), ["head.weight", "head.bias"]);
+    let same =
+        |ours: &str, model: &Model, theirs: &str| assert_eq!(values(&hybrid, ours), values(model, theirs), "{ours}");
+    same("patch_embed.backbone.layer3.1.conv2.weight", &cnn, "layer3.1.conv2.weight");
+    same("blocks.11.norm2.weight", &vit, "blocks.11.norm2.weight");
+    same("cls_token", &vit, "cls_token");
+    assert_eq!(values(&hybrid, "patch_embed.proj.weight"), own);
+    assert!(hybrid.params.get("patch_embed.backbone.layer4.0.conv1.weight").is_none());
+    // What was saved as one is loaded as one.
+    let (path, again) = (folder.path().join("hybrid"), model_for(64, "resnet18@3+vit_tiny_patch16_224", 2, 4));
+    save(&hybrid, &path);
+    assert!(load_weights(&again, &path).unwrap().is_empty());
+    assert_eq!(values(&again, "patch_embed.proj.weight"), own);
+    let error = load_halves(&hybrid, &[paths[1].clone(), paths[1].clone()]).unwrap_err();
+    assert!(error.cause == Cause::User && error.to_string().contains("missing in the file: conv1.weight"), "{error}");
 }

@@ -2,7 +2,8 @@
 
 use super::{
     Backbone, Entry, Options, Pretrained,
-    parts::{Classifier, ConvNorm, SqueezeExcite},
+    hybrid::{Trunk, halved},
+    parts::{Classifier, ConvNorm, FeatureMap, SqueezeExcite},
 };
 use crate::{
     error::Result,
@@ -59,6 +60,25 @@ pub const EFFICIENTNET_B4: Entry = Entry {
     build: |b, options| Ok(Box::new(EfficientNet::new(b, options, 1.4, 1.8)?)),
 };
 
+/// What hybrids take of them.
+pub const TRUNKS: &[Trunk] = &[
+    trunk("efficientnet_b0", |b, stage| trunk_body(b, 1.0, 1.0, stage)),
+    trunk("efficientnet_b1", |b, stage| trunk_body(b, 1.0, 1.1, stage)),
+    trunk("efficientnet_b2", |b, stage| trunk_body(b, 1.1, 1.2, stage)),
+    trunk("efficientnet_b3", |b, stage| trunk_body(b, 1.2, 1.4, stage)),
+    trunk("efficientnet_b4", |b, stage| trunk_body(b, 1.4, 1.8, stage)),
+];
+
+const fn trunk(name: &'static str, build: fn(&Builder, usize) -> Result<Box<dyn FeatureMap>>) -> Trunk {
+    Trunk { name, stages: 4, side: halved, build }
+}
+
+/// Up to the last of the paper's stages whose map has a stage's size.
+fn trunk_body(b: &Builder, width: f64, depth: f64, stage: usize) -> Result<Box<dyn FeatureMap>> {
+    let stages = [2, 3, 5, 7][stage - 1];
+    Ok(Box::new(Body::new(b, 0.0, width, depth, stages)?))
+}
+
 /// One stage of the paper's Table 1, before scaling.
 struct Stage {
     blocks: usize,
@@ -83,8 +103,7 @@ const STAGES: [Stage; 7] = [
 const POINT: Window = Window::square(1, 1, 0);
 
 struct EfficientNet {
-    stem: ConvNorm,
-    blocks: Vec<Block>,
+    body: Body,
     head: ConvNorm,
     classifier: Classifier,
 }
@@ -92,35 +111,60 @@ struct EfficientNet {
 impl EfficientNet {
     /// With the paper's multipliers of channels and of blocks per stage.
     fn new(b: &Builder, options: &Options, width: f64, depth: f64) -> Result<Self> {
+        let body = Body::new(b, options.drop_path, width, depth, STAGES.len())?;
+        let features = round_channels(1280, width);
+        let head = layer(b, ["conv_head", "bn2"], [body.channels, features], POINT, 1, Activation::Silu)?;
+        let classifier = Classifier::new(&b.pp("classifier"), features, options, classifier_init(options.classes))?;
+        Ok(Self { body, head, classifier })
+    }
+}
+
+/// The stem and the blocks.
+struct Body {
+    stem: ConvNorm,
+    blocks: Vec<Block>,
+    channels: usize,
+}
+
+impl Body {
+    /// With this many stages.
+    fn new(b: &Builder, drop_path: f64, width: f64, depth: f64, stages: usize) -> Result<Self> {
         let depths = STAGES.map(|stage| (stage.blocks as f64 * depth).ceil() as usize);
         let total: usize = depths.iter().sum();
         let mut channels = round_channels(32, width);
         let stem = layer(b, ["conv_stem", "bn1"], [3, channels], Window::square(3, 2, 1), 1, Activation::Silu)?;
         let mut blocks = Vec::with_capacity(total);
-        for (index, (stage, depth)) in STAGES.iter().zip(depths).enumerate() {
+        for (index, (stage, depth)) in STAGES.iter().zip(depths).take(stages).enumerate() {
             for block in 0..depth {
                 let stride = if block == 0 { stage.stride } else { 1 };
-                let drop_path = options.drop_path * blocks.len() as f64 / total as f64;
+                let drop_path = drop_path * blocks.len() as f64 / total as f64;
                 let outputs = round_channels(stage.channels, width);
                 let b = b.pp("blocks").pp(index).pp(block);
                 blocks.push(Block::new(&b, stage, [channels, outputs], stride, drop_path)?);
                 channels = outputs;
             }
         }
-        let features = round_channels(1280, width);
-        let head = layer(b, ["conv_head", "bn2"], [channels, features], POINT, 1, Activation::Silu)?;
-        let classifier = Classifier::new(&b.pp("classifier"), features, options, classifier_init(options.classes))?;
-        Ok(Self { stem, blocks, head, classifier })
+        Ok(Self { stem, blocks, channels })
+    }
+}
+
+impl FeatureMap for Body {
+    fn forward(&self, images: &Tensor, pass: &Pass) -> Result<Tensor> {
+        let mut x = self.stem.forward(images, pass)?;
+        for block in &self.blocks {
+            x = block.forward(&x, pass)?;
+        }
+        Ok(x)
+    }
+
+    fn channels(&self) -> usize {
+        self.channels
     }
 }
 
 impl Backbone for EfficientNet {
     fn features(&self, images: &Tensor, pass: &Pass) -> Result<Tensor> {
-        let mut x = self.stem.forward(images, pass)?;
-        for block in &self.blocks {
-            x = block.forward(&x, pass)?;
-        }
-        ops::global_avg_pool(&self.head.forward(&x, pass)?)
+        ops::global_avg_pool(&self.head.forward(&self.body.forward(images, pass)?, pass)?)
     }
 
     fn head(&self, features: &Tensor, pass: &Pass) -> Result<Tensor> {
@@ -207,9 +251,9 @@ mod tests {
 
     #[test]
     fn stochastic_depth_grows_as_in_timm() {
-        let options = Options { classes: 2, drop_rate: 0.0, drop_path: 0.2 };
+        let options = Options { classes: 2, drop_rate: 0.0, drop_path: 0.2, image_size: 224 };
         let net = EfficientNet::new(&Builder::blank(&Device::Cpu), &options, 1.0, 1.1).unwrap();
-        let rates: Vec<f64> = net.blocks.iter().map(|block| block.drop_path.rate).collect();
+        let rates: Vec<f64> = net.body.blocks.iter().map(|block| block.drop_path.rate).collect();
         assert_eq!(rates.len(), 23);
         let close = |(ours, theirs): (&f64, f64)| (ours - theirs).abs() < 1e-7;
         assert!(rates.iter().zip(timm_drop_paths("efficientnet_b1")).all(close), "{rates:?}");

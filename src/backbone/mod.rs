@@ -5,12 +5,17 @@
 mod efficientnet;
 mod hub;
 pub mod layers;
+mod hybrid;
 mod load;
 mod parts;
+mod positions;
 pub mod pretrained;
 mod resnet;
+mod resnetv2;
+mod vit;
 
-pub use load::{load_pretrained, load_weights};
+pub use hybrid::Hybrid;
+pub use load::{load_halves, load_pretrained, load_weights};
 
 use crate::{
     error::{Error, Result},
@@ -31,6 +36,13 @@ pub static BACKBONES: &[Entry] = &[
     efficientnet::EFFICIENTNET_B2,
     efficientnet::EFFICIENTNET_B3,
     efficientnet::EFFICIENTNET_B4,
+    vit::VIT_TINY_PATCH16_224,
+    vit::VIT_SMALL_PATCH16_224,
+    vit::VIT_BASE_PATCH16_224,
+    vit::DEIT_TINY_PATCH16_224,
+    vit::DEIT_SMALL_PATCH16_224,
+    vit::VIT_TINY_R_S16_P8_224,
+    vit::VIT_SMALL_R26_S32_224,
 ];
 
 /// A classifier: images to features to logits.
@@ -108,6 +120,8 @@ pub struct Options {
     pub drop_rate: f64,
     /// Largest rate of stochastic depth.
     pub drop_path: f64,
+    /// Side of the images, in pixels: what the positions of a vision transformer are for.
+    pub image_size: usize,
 }
 
 /// One model of the registry.
@@ -125,7 +139,9 @@ pub struct Entry {
 
 /// A built backbone and its parameters.
 pub struct Model {
-    pub entry: &'static Entry,
+    /// What it was built under.
+    pub name: String,
+    pub architecture: Architecture,
     pub net: Box<dyn Backbone>,
     pub params: Params,
 }
@@ -136,6 +152,62 @@ pub struct Found {
     pub entry: &'static Entry,
     /// Those of the name's tag, timm's default where it has none.
     pub pretrained: &'static Pretrained,
+}
+
+/// What a name means: a backbone of the registry, or a hybrid of two.
+#[derive(Clone, Copy)]
+pub enum Architecture {
+    One(Found),
+    Hybrid(Hybrid),
+}
+
+impl Architecture {
+    /// Of `resnet18`, `efficientnet_b1.ft_in1k` or `resnet18@3+vit_tiny_patch16_224`; the mistake is as [`find`] says it.
+    pub fn parse(name: &str) -> Result<Self> {
+        match Hybrid::parse(name) {
+            Some(hybrid) => hybrid.map(Self::Hybrid),
+            None => find(name).map(Self::One),
+        }
+    }
+
+    /// The pretrained weights of what sees the pixels: whose mean and standard deviation they want.
+    pub fn pretrained(&self) -> &'static Pretrained {
+        match self {
+            Self::One(found) => found.pretrained,
+            Self::Hybrid(hybrid) => hybrid.cnn.pretrained,
+        }
+    }
+
+    /// The full names of every pretrained weights file it starts from.
+    pub fn pretrained_names(&self) -> Vec<String> {
+        let full = |found: &Found| format!("{}.{}", found.entry.name, found.pretrained.tag);
+        match self {
+            Self::One(found) => vec![full(found)],
+            Self::Hybrid(hybrid) => vec![full(&hybrid.cnn), full(&hybrid.vit)],
+        }
+    }
+
+    /// The classifier's module, e.g. `fc`.
+    pub fn classifier(&self) -> &'static str {
+        match self {
+            Self::One(found) => found.entry.classifier,
+            Self::Hybrid(hybrid) => hybrid.vit.entry.classifier,
+        }
+    }
+
+    /// Whether images of this side can go in; the user's mistake names the nearest sizes that can.
+    pub fn check_size(&self, image: usize) -> Result<()> {
+        let Self::One(found) = self else { return Ok(()) };
+        let shape = vit::SHAPES.iter().find(|shape| shape.name == found.entry.name);
+        shape.map_or(Ok(()), |shape| shape.grid(image).map(drop))
+    }
+
+    pub fn build(&self, b: &Builder, options: &Options) -> Result<Box<dyn Backbone>> {
+        match self {
+            Self::One(found) => (found.entry.build)(b, options),
+            Self::Hybrid(hybrid) => hybrid.build(b, options),
+        }
+    }
 }
 
 /// What timm's name, with or without a tag, means: `resnet18`, `efficientnet_b1.ft_in1k`.
@@ -161,24 +233,24 @@ pub fn find(name: &str) -> Result<Found> {
 
 /// Builds a backbone with fresh parameters, which depend on the key and on their names alone.
 pub fn build(name: &str, options: &Options, device: &Device, key: Key) -> Result<Model> {
-    let entry = find(name)?.entry;
+    let architecture = Architecture::parse(name)?;
     let builder = Builder::new(device, key);
-    let net = (entry.build)(&builder, options)?;
-    Ok(Model { entry, net, params: builder.params() })
+    let net = architecture.build(&builder, options)?;
+    Ok(Model { name: name.into(), architecture, net, params: builder.params() })
 }
 
 /// The names of a backbone's parameters and buffers, in order of creation; each backbone is looked at once.
 pub fn parameter_names(name: &str) -> Result<Arc<[String]>> {
-    static KNOWN: Mutex<BTreeMap<&str, Arc<[String]>>> = Mutex::new(BTreeMap::new());
-    let entry = find(name)?.entry;
+    static KNOWN: Mutex<BTreeMap<String, Arc<[String]>>> = Mutex::new(BTreeMap::new());
     let mut known = KNOWN.lock().map_err(|_| Error::bug("naming a backbone's parameters panicked"))?;
-    if let Some(names) = known.get(entry.name) {
+    if let Some(names) = known.get(name) {
         return Ok(names.clone());
     }
     let builder = Builder::blank(&Device::Cpu);
-    (entry.build)(&builder, &Options { classes: 2, drop_rate: 0.0, drop_path: 0.0 })?;
+    let options = Options { classes: 2, drop_rate: 0.0, drop_path: 0.0, image_size: 224 };
+    Architecture::parse(name)?.build(&builder, &options)?;
     let names: Arc<[String]> = builder.params().iter().map(|weight| weight.name().to_string()).collect();
-    known.insert(entry.name, names.clone());
+    known.insert(name.into(), names.clone());
     Ok(names)
 }
 

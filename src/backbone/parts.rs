@@ -77,3 +77,11 @@ fn point(x: &Tensor, [weight, bias]: &[Weight; 2], activation: Activation, pass:
     let weight = weight.get(pass).flatten_from(1)?;
     ops::linear(x, &weight, &bias.get(pass), activation)
 }
+
+/// The convolutional part of a hybrid: images to a feature map.
+pub trait FeatureMap: Send + Sync {
+    /// `(N, H, W, 3)` normalized images to `(N, H', W', channels)`.
+    fn forward(&self, images: &Tensor, pass: &Pass) -> Result<Tensor>;
+
+    fn channels(&self) -> usize;
+}

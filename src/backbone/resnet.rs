@@ -2,7 +2,8 @@
 
 use super::{
     Backbone, Entry, Options, Pretrained,
-    parts::{Classifier, ConvNorm},
+    hybrid::{Trunk, halved},
+    parts::{Classifier, ConvNorm, FeatureMap},
 };
 use crate::{
     error::Result,
@@ -73,6 +74,17 @@ pub const RESNET50: Entry = Entry {
     build: |b, options| Ok(Box::new(ResNet::new(b, options, Kind::Bottleneck, [3, 4, 6, 3])?)),
 };
 
+/// What hybrids take of them.
+pub const TRUNKS: &[Trunk] = &[
+    trunk("resnet18", |b, stage| Ok(Box::new(Body::new(b, 0.0, Kind::Basic, &[2, 2, 2, 2][..stage])?))),
+    trunk("resnet34", |b, stage| Ok(Box::new(Body::new(b, 0.0, Kind::Basic, &[3, 4, 6, 3][..stage])?))),
+    trunk("resnet50", |b, stage| Ok(Box::new(Body::new(b, 0.0, Kind::Bottleneck, &[3, 4, 6, 3][..stage])?))),
+];
+
+const fn trunk(name: &'static str, build: fn(&Builder, usize) -> Result<Box<dyn FeatureMap>>) -> Trunk {
+    Trunk { name, stages: 4, side: halved, build }
+}
+
 /// Which block a network is made of.
 #[derive(Clone, Copy, PartialEq)]
 enum Kind {
@@ -90,41 +102,65 @@ impl Kind {
 }
 
 struct ResNet {
-    stem: ConvNorm,
-    blocks: Vec<Block>,
+    body: Body,
     fc: Classifier,
 }
 
 impl ResNet {
     fn new(b: &Builder, options: &Options, kind: Kind, depths: [usize; 4]) -> Result<Self> {
+        let body = Body::new(b, options.drop_path, kind, &depths)?;
+        let init = Init::torch_default(body.channels);
+        let fc = Classifier::new(&b.pp("fc"), body.channels, options, [init; 2])?;
+        Ok(Self { body, fc })
+    }
+}
+
+/// Everything in front of the pool.
+struct Body {
+    stem: ConvNorm,
+    blocks: Vec<Block>,
+    channels: usize,
+}
+
+impl Body {
+    /// With this many blocks a stage.
+    fn new(b: &Builder, drop_path: f64, kind: Kind, depths: &[usize]) -> Result<Self> {
         let stem = ConvNorm {
             conv: Conv2d::new(&b.pp("conv1"), 3, 64, Window::square(7, 2, 3), 1)?,
             norm: BatchNorm::new(&b.pp("bn1"), 64, Activation::Relu)?,
         };
         let total: usize = depths.iter().sum();
         let (mut blocks, mut channels) = (Vec::with_capacity(total), 64);
-        for (stage, depth) in depths.into_iter().enumerate() {
+        for (stage, &depth) in depths.iter().enumerate() {
             for index in 0..depth {
                 let stride = if stage > 0 && index == 0 { 2 } else { 1 };
-                let drop_path = options.drop_path * blocks.len() as f64 / (total - 1) as f64;
+                let drop_path = drop_path * blocks.len() as f64 / (total - 1) as f64;
                 let b = b.pp(format!("layer{}", stage + 1)).pp(index);
                 blocks.push(Block::new(&b, kind, channels, 64 << stage, stride, drop_path)?);
                 channels = (64 << stage) * kind.expansion();
             }
         }
-        let init = Init::torch_default(channels);
-        let fc = Classifier::new(&b.pp("fc"), channels, options, [init; 2])?;
-        Ok(Self { stem, blocks, fc })
+        Ok(Self { stem, blocks, channels })
+    }
+}
+
+impl FeatureMap for Body {
+    fn forward(&self, images: &Tensor, pass: &Pass) -> Result<Tensor> {
+        let mut x = ops::max_pool2d(&self.stem.forward(images, pass)?, Window::square(3, 2, 1))?;
+        for block in &self.blocks {
+            x = block.forward(&x, pass)?;
+        }
+        Ok(x)
+    }
+
+    fn channels(&self) -> usize {
+        self.channels
     }
 }
 
 impl Backbone for ResNet {
     fn features(&self, images: &Tensor, pass: &Pass) -> Result<Tensor> {
-        let mut x = ops::max_pool2d(&self.stem.forward(images, pass)?, Window::square(3, 2, 1))?;
-        for block in &self.blocks {
-            x = block.forward(&x, pass)?;
-        }
-        ops::global_avg_pool(&x)
+        ops::global_avg_pool(&self.body.forward(images, pass)?)
     }
 
     fn head(&self, features: &Tensor, pass: &Pass) -> Result<Tensor> {
@@ -195,9 +231,9 @@ mod tests {
 
     #[test]
     fn stochastic_depth_grows_as_in_timm() {
-        let options = Options { classes: 2, drop_rate: 0.0, drop_path: 0.2 };
+        let options = Options { classes: 2, drop_rate: 0.0, drop_path: 0.2, image_size: 224 };
         let net = ResNet::new(&Builder::blank(&Device::Cpu), &options, Kind::Basic, [3, 4, 6, 3]).unwrap();
-        let rates: Vec<f64> = net.blocks.iter().map(|block| block.drop_path.rate).collect();
+        let rates: Vec<f64> = net.body.blocks.iter().map(|block| block.drop_path.rate).collect();
         assert_eq!(rates.len(), 16);
         let close = |(ours, theirs): (&f64, f64)| (ours - theirs).abs() < 1e-7;
         assert!(rates.iter().zip(timm_drop_paths("resnet34")).all(close), "{rates:?}");

@@ -10,7 +10,7 @@ use crate::{
     backbone,
     data::{DataSpec, Listing},
     duration::Duration,
-    error::Cause,
+    error::{Cause, Error},
     metric::METRICS,
     tensor::params::matches,
 };
@@ -77,12 +77,35 @@ impl Checks<'_> {
     }
 
     fn backbone(&mut self) {
-        if let Err(error) = backbone::find(&self.spec.backbone.name) {
-            let text = error.to_string();
-            let (what, help) = text.split_once("; ").unwrap_or((&text, ""));
-            let help: Vec<String> = help.split("? ").filter(|part| !part.is_empty()).map(question).collect();
-            self.say(&["backbone.name"], what, &help);
+        let spec = &self.spec.backbone;
+        let parsed = match &spec.hybrid {
+            None => backbone::Architecture::parse(&spec.name).map_err(|error| ("backbone.name".to_string(), error)),
+            Some(hybrid) => {
+                if self.merged.tree.find(["backbone", "name"]).is_some() {
+                    let help = ["keep one: `name` is one backbone, `hybrid` two in one".into()];
+                    self.say(&["backbone.hybrid"], "`name` and `hybrid` exclude each other", &help);
+                }
+                let parsed = backbone::Hybrid::new(&hybrid.cnn, hybrid.stage, &hybrid.vit);
+                let at = |(key, error)| (format!("backbone.hybrid.{key}"), error);
+                parsed.map(backbone::Architecture::Hybrid).map_err(at)
+            }
+        };
+        match parsed {
+            Err((path, error)) => self.say_error(&[path.as_str()], &error),
+            Ok(architecture) => {
+                if let Err(error) = architecture.check_size(self.spec.input.size) {
+                    self.say_error(&["input.size", "backbone.name"], &error);
+                }
+            }
         }
+    }
+
+    /// Says a registry's error, whose help stands behind a semicolon.
+    fn say_error(&mut self, paths: &[&str], error: &Error) {
+        let text = error.to_string();
+        let (what, help) = text.split_once("; ").unwrap_or((&text, ""));
+        let help: Vec<String> = help.split("? ").filter(|part| !part.is_empty()).map(question).collect();
+        self.say(paths, what, &help);
     }
 
     fn weights(&mut self) {

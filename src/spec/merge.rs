@@ -50,11 +50,24 @@ fn lay(old: &mut Entry, new: &Entry, shape: Shape, mistakes: &mut Mistakes) {
             merge(&mut old.node, &new.node, shape, mistakes);
         }
         (Kind::Table(_) | Kind::Component(_), _) if both_tables => {
+            make_way(&mut old.node, &new.node, shape);
             merge(&mut old.node, &new.node, shape, mistakes);
             old.place = new.place.clone();
             old.node.place = new.node.place.clone();
         }
         _ => *old = new.clone(),
+    }
+}
+
+/// A key takes away the one of a lower layer that it stands in for: a backbone's `name` a `hybrid`, and the other way round.
+fn make_way(old: &mut Node, new: &Node, shape: Shape) {
+    const INSTEAD: [&str; 2] = ["name", "hybrid"];
+    if INSTEAD.iter().all(|key| shape.key(key).is_some()) {
+        for [wins, goes] in [INSTEAD, [INSTEAD[1], INSTEAD[0]]] {
+            if new.entry(wins).is_some() && new.entry(goes).is_none() {
+                old.take(goes);
+            }
+        }
     }
 }
 

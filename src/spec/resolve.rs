@@ -136,10 +136,13 @@ fn complete(spec: &mut RunSpec, tree: &Node) {
     if tree.find(["select", "mode"]).is_none() {
         spec.select.mode = better(&spec.select.metric).unwrap_or(spec.select.mode);
     }
-    let Ok(found) = backbone::find(&spec.backbone.name) else { return };
+    if let Some(hybrid) = &spec.backbone.hybrid {
+        spec.backbone.name = backbone::Hybrid::name(&hybrid.cnn, hybrid.stage, &hybrid.vit);
+    }
+    let Ok(found) = backbone::Architecture::parse(&spec.backbone.name) else { return };
     let Input { mean, std, .. } = &mut spec.input;
-    mean.get_or_insert(found.pretrained.mean);
-    std.get_or_insert(found.pretrained.std);
+    mean.get_or_insert(found.pretrained().mean);
+    std.get_or_insert(found.pretrained().std);
 }
 
 /// Every value of a specification and where it came from, in the specification's order.
@@ -174,6 +177,7 @@ fn origin(tree: &Node, path: &[String]) -> String {
         (Some((node, _)), _) if node.place.source.file.is_none() => node.origin.to_string(),
         (Some((node, place)), _) => format!("{}, line {}", node.origin, place.position().0),
         (None, "input.mean" | "input.std") => "the backbone's pretrained configuration".into(),
+        (None, "backbone.name") if tree.find(["backbone", "hybrid"]).is_some() => "the hybrid's".into(),
         (None, "select.mode") => "the metric's direction".into(),
         (None, _) => "default".into(),
     }

@@ -109,6 +109,52 @@ impl BatchNorm {
     }
 }
 
+/// `torch.nn.LayerNorm` over the last axis; weight and bias `(C)`, fresh at one and zero.
+#[derive(Clone, Debug)]
+pub struct LayerNorm {
+    weight: Weight,
+    bias: Weight,
+    eps: f64,
+}
+
+impl LayerNorm {
+    /// timm's vision transformers and ConvNeXt use an `eps` of 1e-6, torch's default is 1e-5.
+    pub fn new(b: &Builder, channels: usize, eps: f64) -> Result<Self> {
+        let weight = b.param("weight", channels, Init::ONES)?;
+        Ok(Self { weight, bias: b.param("bias", channels, Init::ZEROS)?, eps })
+    }
+
+    /// `(.., C)` to the same shape.
+    pub fn forward(&self, x: &Tensor, pass: &Pass) -> Result<Tensor> {
+        ops::layer_norm(x, Some((&self.weight.get(pass), &self.bias.get(pass))), self.eps)
+    }
+}
+
+/// timm's `GroupNormAct`: `torch.nn.GroupNorm` and an activation behind it; weight and bias `(C)`.
+#[derive(Clone, Debug)]
+pub struct GroupNorm {
+    weight: Weight,
+    bias: Weight,
+    groups: usize,
+    activation: Activation,
+}
+
+impl GroupNorm {
+    const EPS: f64 = 1e-5;
+
+    /// With an initial weight; the bias starts at zero.
+    pub fn new(b: &Builder, groups: usize, channels: usize, activation: Activation, weight: Init) -> Result<Self> {
+        let weight = b.param("weight", channels, weight)?;
+        Ok(Self { weight, bias: b.param("bias", channels, Init::ZEROS)?, groups, activation })
+    }
+
+    /// `(N, H, W, C)` to the same shape.
+    pub fn forward(&self, x: &Tensor, pass: &Pass) -> Result<Tensor> {
+        let (weight, bias) = (self.weight.get(pass), self.bias.get(pass));
+        ops::group_norm(x, self.groups, &weight, &bias, self.activation, Self::EPS)
+    }
+}
+
 /// `torch.nn.Linear` and an activation behind it; weight `(out, in)`.
 #[derive(Clone, Debug)]
 pub struct Linear {

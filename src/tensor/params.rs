@@ -77,6 +77,14 @@ impl Params {
         self.weights.iter().find(|weight| weight.name() == name)
     }
 
+    /// The weights whose names `rename` gives another name, under that name; their values stay shared.
+    pub fn renamed<'a>(&'a self, rename: impl Fn(&'a str) -> Option<&'a str>) -> Self {
+        let weights = self.weights.iter();
+        let weights = weights
+            .filter_map(|weight| rename(weight.name()).map(|name| Weight { name: name.into(), ..weight.clone() }));
+        Self { weights: weights.collect() }
+    }
+
     /// What an optimizer updates, in order of creation.
     pub fn trainable(&self) -> impl Iterator<Item = &Weight> {
         self.weights.iter().filter(|weight| weight.trainable())

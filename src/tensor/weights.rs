@@ -11,20 +11,47 @@ pub fn arrays(params: &Params) -> Result<Vec<Array<'static>>> {
     params.iter().map(|weight| Array::of_tensor(weight.name(), weight.var())).collect()
 }
 
+/// What may be made of an array of another shape than its parameter.
+#[derive(Clone, Copy, Debug)]
+pub struct Adapt {
+    /// Whether an array of this name and shape can become one of that shape.
+    pub fits: fn(name: &str, theirs: &[usize], ours: &[usize]) -> bool,
+    pub adapt: fn(array: &Tensor, shape: &[usize]) -> Result<Tensor>,
+}
+
+/// How the arrays of a file meet the parameters of a model.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Rules<'a> {
+    /// `ema` for `ema:fc.weight`; plain names where `None`.
+    pub section: Option<&'a str>,
+    /// The module whose parameters keep their values where the file is of another number of classes or has none.
+    pub classifier: Option<&'a str>,
+    pub adapt: Option<Adapt>,
+    /// Whether the file may hold arrays that the model has no parameter for.
+    pub partial: bool,
+}
+
 /// Loads the arrays of a section (`ema` for `ema:fc.weight`; plain names where `None`) into the parameters of their names.
 ///
 /// The parameters below `classifier` keep their values where the file is of another number of classes or has no
 /// classifier, timm's rule. `num_batches_tracked` may be missing. Whatever else does not fit is one error, all of it
 /// together, and then nothing was loaded. Returns the names of the parameters that keep their values.
 pub fn load(params: &Params, stored: &Stored, section: Option<&str>, classifier: Option<&str>) -> Result<Vec<String>> {
-    let source = Source { stored, prefix: section.map(|section| format!("{section}:")).unwrap_or_default() };
-    let fresh = source.fresh(params, classifier);
+    load_by(params, stored, &Rules { section, classifier, ..Rules::default() })
+}
+
+/// The same under other rules.
+pub fn load_by(params: &Params, stored: &Stored, rules: &Rules) -> Result<Vec<String>> {
+    let prefix = rules.section.map(|section| format!("{section}:")).unwrap_or_default();
+    let source = Source { stored, prefix, adapt: rules.adapt };
+    let fresh = source.fresh(params, rules.classifier);
     let wanted: Vec<&Weight> = params.iter().filter(|weight| !fresh.iter().any(|name| name == weight.name())).collect();
-    source.check(params, &wanted).context(|| format!("cannot load {}", stored.path().display()))?;
+    let unexpected = if rules.partial { Vec::new() } else { source.unexpected(params) };
+    source.check(&wanted, unexpected).context(|| format!("cannot load {}", stored.path().display()))?;
     let tensors: Vec<(&Weight, Tensor)> = wanted
         .into_iter()
         .filter(|weight| source.shape(weight).is_some())
-        .map(|weight| Ok((weight, stored.tensor(&source.name(weight))?)))
+        .map(|weight| Ok((weight, source.tensor(weight)?)))
         .collect::<Result<_>>()?;
     for (weight, tensor) in tensors {
         let var = weight.var();
@@ -36,6 +63,7 @@ pub fn load(params: &Params, stored: &Stored, section: Option<&str>, classifier:
 struct Source<'a> {
     stored: &'a Stored,
     prefix: String,
+    adapt: Option<Adapt>,
 }
 
 impl Source<'_> {
@@ -45,6 +73,15 @@ impl Source<'_> {
 
     fn shape(&self, weight: &Weight) -> Option<&[usize]> {
         self.stored.shape(&self.name(weight))
+    }
+
+    /// The array of a parameter, in its shape.
+    fn tensor(&self, weight: &Weight) -> Result<Tensor> {
+        let (tensor, shape) = (self.stored.tensor(&self.name(weight))?, weight.var().dims());
+        match self.adapt {
+            Some(rule) if tensor.dims() != shape => (rule.adapt)(&tensor, shape),
+            _ => Ok(tensor),
+        }
     }
 
     /// The classifier's parameters, if the file has none or one of another number of classes.
@@ -63,22 +100,29 @@ impl Source<'_> {
         }
     }
 
-    fn check(&self, params: &Params, wanted: &[&Weight]) -> Result<()> {
+    fn check(&self, wanted: &[&Weight], unexpected: Vec<String>) -> Result<()> {
+        let fits = |name: &str, theirs: &[usize], ours: &[usize]| {
+            theirs == ours || self.adapt.is_some_and(|rule| (rule.fits)(name, theirs, ours))
+        };
         let counter = |weight: &Weight| weight.name().ends_with("num_batches_tracked");
         let (mut missing, mut reshaped) = (Vec::new(), Vec::new());
         for weight in wanted {
             match (self.shape(weight), weight.var().dims()) {
                 (None, _) if !counter(weight) => missing.push(weight.name().to_owned()),
-                (Some(theirs), ours) if theirs != ours => {
+                (Some(theirs), ours) if !fits(weight.name(), theirs, ours) => {
                     reshaped.push(format!("{} is {theirs:?}, needed {ours:?}", weight.name()));
                 }
                 _ => {}
             }
         }
-        let unexpected: Vec<String> = self.present().into_iter().filter(|name| params.get(name).is_none()).collect();
         let lists = [("missing in the file", missing), ("not in the model", unexpected), ("other shapes", reshaped)];
         let lines: Vec<String> = lists.iter().filter_map(|(what, names)| line(what, names)).collect();
         if lines.is_empty() { Ok(()) } else { Err(Error::user(format!("\n{}", lines.join("\n")))) }
+    }
+
+    /// The section's arrays that no parameter is for.
+    fn unexpected(&self, params: &Params) -> Vec<String> {
+        self.present().into_iter().filter(|name| params.get(name).is_none()).collect()
     }
 
     /// The names of the section's arrays, without its prefix.

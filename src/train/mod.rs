@@ -318,26 +318,31 @@ fn check_precision(job: &Job) -> Result<()> {
 /// The model with its starting weights: fresh, from a file, or timm's pretrained ones.
 fn start_model(job: &Job, key: Key, emit: &mut Emit) -> Result<Model> {
     let spec = &job.spec.backbone;
-    let options =
-        backbone::Options { classes: job.data.classes.len(), drop_rate: spec.drop_rate, drop_path: spec.drop_path };
+    let options = backbone::Options {
+        classes: job.data.classes.len(),
+        drop_rate: spec.drop_rate,
+        drop_path: spec.drop_path,
+        image_size: job.spec.input.size,
+    };
     let model = backbone::build(&spec.name, &options, &job.device, key.named("init"))?;
-    if let Some(file) = starting_weights(spec, emit)? {
-        let fresh = backbone::load_weights(&model, &file)?;
-        if !fresh.is_empty() {
-            eprintln!("{}: the classifier starts fresh ({})", file.display(), fresh.join(", "));
-        }
+    let fresh = match (&spec.weights, pretrained_weights(&model, spec, emit)?) {
+        (Some(file), _) => backbone::load_weights(&model, file.as_ref())?,
+        (None, Some(files)) => backbone::load_halves(&model, &files)?,
+        (None, None) => Vec::new(),
+    };
+    if !fresh.is_empty() {
+        eprintln!("{}: the classifier starts fresh ({})", spec.name, fresh.join(", "));
     }
     Ok(model)
 }
 
-fn starting_weights(spec: &BackboneSpec, emit: &mut Emit) -> Result<Option<PathBuf>> {
-    if let Some(file) = &spec.weights {
-        return Ok(Some(file.into()));
-    }
-    if spec.pretrained == UsePretrained::No {
+/// The files of timm's pretrained weights, where the run starts from them.
+fn pretrained_weights(model: &Model, spec: &BackboneSpec, emit: &mut Emit) -> Result<Option<Vec<PathBuf>>> {
+    if spec.weights.is_some() || spec.pretrained == UsePretrained::No {
         return Ok(None);
     }
-    match pretrained::fetch(&spec.name, &Places::from_env(), &mut |_, _| {}) {
+    let (names, places) = (model.architecture.pretrained_names(), Places::from_env());
+    match names.iter().map(|name| pretrained::fetch(name, &places, &mut |_, _| {})).collect::<Result<_>>() {
         Err(error) if spec.pretrained == UsePretrained::IfAvailable => {
             eprintln!("{error}");
             let message = format!("{} started from scratch: its pretrained weights were not available", spec.name);

@@ -1,12 +1,16 @@
 """Golden numbers of timm's backbones, without shipping weights: every parameter and image is filled by a formula that
 tests/backbones.rs computes too, and timm runs in float64. Writes backbones.json beside itself.
 
-    python tests/golden/backbones.py        # torch 2.15, timm 1.0.31; a few minutes on one core
+    python tests/golden/backbones.py [NAME ..]        # torch 2.15, timm 1.0.31; a few minutes on one core
+
+With names, the others' numbers stay as they are.
 """
 
+import functools
 import hashlib
 import json
 import pathlib
+import sys
 
 import numpy as np
 import timm
@@ -14,8 +18,29 @@ import torch
 import torch.nn.functional as F
 
 NAMES = ["resnet18", "resnet34", "resnet50"] + [f"efficientnet_b{i}" for i in range(5)]
-CLASSES, BATCH, TRAIN_SIZE = 5, 4, 97
-EVAL_SIZES = [64, 97]
+NAMES += [f"vit_{size}_patch16_224" for size in ("tiny", "small", "base")]
+NAMES += ["deit_tiny_patch16_224", "deit_small_patch16_224", "vit_tiny_r_s16_p8_224", "vit_small_r26_s32_224"]
+NAMES += ["resnet18@3+vit_tiny_patch16_224", "efficientnet_b0@2+deit_tiny_patch16_224"]
+CLASSES, BATCH = 5, 4
+
+
+def sizes(name):
+    """Image sizes: of evaluation, the last also of training; patches must divide them."""
+    if "patch16" in name and "@" not in name:
+        return [96, 64]
+    return [64, 93] if name == "vit_tiny_r_s16_p8_224" else [64, 97]
+
+
+def make(name, size=224, **options):
+    """timm's model; `cnn@stage+vit` is its HybridEmbed of the CNN's features in front of the vision transformer."""
+    if "@" in name:
+        cnn, (stage, vit) = name.split("@")[0], name.split("@")[1].split("+")
+        features = timm.create_model(cnn, features_only=True, out_indices=[int(stage)])
+        if hasattr(features, "_stage_out_idx"):  # timm's EfficientNet keeps what lies behind
+            features.blocks = features.blocks[: max(features._stage_out_idx)]
+        embed = functools.partial(timm.layers.HybridEmbed, backbone=features)
+        return timm.create_model(vit, embed_layer=embed, patch_size=1, img_size=size, **options)
+    return timm.create_model(name, **(dict(img_size=size) if "it_" in name else {}), **options)
 
 
 def uniform(name, count):
@@ -33,7 +58,10 @@ def uniform(name, count):
 def fill(model):
     # A pre-activation within rounding of ReLU's kink changes gradients by as much as a percent. Shifted far from it,
     # channels are on or off for certain (what a block adds to its shortcut: on) and gradients can be compared closely.
+    # Norms of a hybrid's own convolutional part alone: shifted attention would see one token only.
     kinked = any(isinstance(module, torch.nn.ReLU) for module in model.modules())
+    hybrid = hasattr(model, "patch_embed")
+    dark = ("bn1.bias", "norm1.bias", "stem.norm.bias", "backbone.norm.bias")
     for name, tensor in model.state_dict().items():
         if name.endswith("num_batches_tracked"):
             continue
@@ -46,8 +74,8 @@ def fill(model):
             u = 1 + 0.25 * u
         else:
             u *= 0.25
-            if kinked and name.endswith(".bias"):
-                u += np.where((u < 0) & name.endswith("bn1.bias"), -5, 5)
+            if kinked and name.endswith(".bias") and (not hybrid or ".backbone." in name):
+                u += np.where((u < 0) & name.endswith(dark), -5, 5)
         tensor.copy_(torch.from_numpy(u.astype(np.float32).astype(np.float64)).reshape(tensor.shape))
 
 
@@ -60,8 +88,14 @@ def digits(values, count=7):
     return [float(f"{value:.{count}g}") for value in np.asarray(values, dtype=np.float64).reshape(-1)]
 
 
-def run_eval(model, size):
-    model.eval()
+def filled(name, size):
+    model = make(name, size, num_classes=CLASSES).double()
+    fill(model)
+    return model
+
+
+def run_eval(name, size):
+    model = filled(name, size).eval()
     with torch.no_grad():
         stages = []
         body = model.forward_features(images(size))
@@ -70,9 +104,9 @@ def run_eval(model, size):
         return {"size": size, "logits": digits(model(images(size))), "sums": digits(stages)}
 
 
-def run_train(model):
-    model.train()
-    logits = model(images(TRAIN_SIZE))
+def run_train(name, size):
+    model = filled(name, size).train()
+    logits = model(images(size))
     loss = F.cross_entropy(logits, torch.arange(BATCH) % CLASSES)
     loss.backward()
     norms, dots = [], []
@@ -81,7 +115,7 @@ def run_train(model):
         dots.append((p.grad.reshape(-1) * torch.from_numpy(uniform(f"dot {name}", p.numel()))).sum().item())
     running = [b.sum().item() for name, b in model.named_buffers() if "running" in name]
     return {
-        "size": TRAIN_SIZE,
+        "size": size,
         "loss": loss.item(),
         "logits": digits(logits.detach()),
         "gradient_norms": digits(norms, 6),
@@ -97,19 +131,23 @@ def initial(model):
 
 def drop_paths(name):
     """timm's stochastic depth, block by block, at a largest rate of 0.2; blocks without a shortcut do not drop."""
-    model = timm.create_model(name, drop_path_rate=0.2)
-    blocks = [m for m in model.modules() if hasattr(m, "drop_path")]
-    return digits([getattr(block.drop_path, "drop_prob", 0.0) for block in blocks])
+    model = make(name, drop_path_rate=0.2)
+    blocks = [m for m in model.modules() if hasattr(m, "drop_path") or hasattr(m, "drop_path2")]
+    last = lambda block: block.drop_path2 if hasattr(block, "drop_path2") else block.drop_path
+    return digits([getattr(last(block), "drop_prob", 0.0) for block in blocks])
 
 
 def pretrained(name):
-    default = timm.create_model(name).pretrained_cfg["tag"]
+    if "@" in name:
+        return []
+    default = timm.models.get_pretrained_cfg(name).tag
     tags = [full.split(".", 1)[1] for full in timm.list_models(f"{name}.*", pretrained=True)]
     tags.sort(key=lambda tag: (tag != default, tag))
     configurations = []
     for tag in tags:
         c = timm.models.get_pretrained_cfg(f"{name}.{tag}")
-        assert c.hf_hub_id == f"timm/{name}.{tag}" and not c.custom_load
+        # What else `custom_load` says is of the original files, not of the hub's.
+        assert c.hf_hub_id == f"timm/{name}.{tag}" and c.custom_load != "hf"
         configurations.append({
             "tag": tag, "mean": c.mean, "std": c.std, "size": c.input_size[1],
             "test_size": (c.test_input_size or c.input_size)[1], "crop": c.test_crop_pct or c.crop_pct,
@@ -120,12 +158,10 @@ def pretrained(name):
 
 def golden(name):
     torch.manual_seed(1)
-    model = timm.create_model(name, num_classes=CLASSES)
+    model = make(name, num_classes=CLASSES)
     fresh = initial(model)
-    model = model.double()
     state = model.state_dict()
     names = "".join(f"{key} {list(value.shape)}\n" for key, value in state.items())
-    fill(model)
     return {
         "name": name,
         "parameters": sum(p.numel() for p in model.parameters()),
@@ -134,15 +170,16 @@ def golden(name):
         "classifier": model.pretrained_cfg["classifier"],
         "initial": fresh,
         "drop_paths": drop_paths(name),
-        "eval": [run_eval(model, size) for size in EVAL_SIZES],
-        "train": run_train(model),
+        "eval": [run_eval(name, size) for size in sizes(name)],
+        "train": run_train(name, sizes(name)[-1]),
         "pretrained": pretrained(name),
     }
 
 
 if __name__ == "__main__":
     torch.set_num_threads(1)
-    models = [golden(name) for name in NAMES]
-    path = pathlib.Path(__file__).with_suffix(".json")
+    path, again = pathlib.Path(__file__).with_suffix(".json"), sys.argv[1:]
+    known = {model["name"]: model for model in json.loads(path.read_text())["models"]} if again else {}
+    models = [golden(name) if name in again or name not in known else known[name] for name in NAMES]
     lines = ",\n".join(json.dumps(model, separators=(",", ":")) for model in models)
     path.write_text(f'{{"timm":"{timm.__version__}","models":[\n{lines}\n]}}\n')

@@ -47,11 +47,25 @@ def statistics():
     return {"y": norm.running_mean.tolist(), "gradients": [norm.running_var.tolist()]}
 
 
+def attention(qkv):
+    images, tokens, width = qkv.shape
+    q, k, v = (3 * qkv).reshape(images, tokens, 3, 2, width // 6).permute(2, 0, 3, 1, 4)
+    return F.scaled_dot_product_attention(q, k, v).transpose(1, 2).flatten(2)
+
+
+def group_norm(x, weight, bias):
+    return nhwc(F.relu(F.group_norm(nchw(x), 3, weight, bias, 1e-5)))
+
+
 IMAGE = (2, 5, 7, 3)
 CASES = {
     "batch_norm_relu": batch_norm(F.relu),
     "batch_norm_silu": batch_norm(F.silu),
     "running": statistics(),
+    "layer_norm": case([(3, 5, 19), (19,), (19,)], lambda x, w, b: F.layer_norm(x, (19,), w, b, 1e-6)),
+    "layer_norm_plain": case([(3, 5, 19)], lambda x: F.layer_norm(x, (19,), eps=1e-5)),
+    "attention": case([(2, 5, 24)], attention),
+    "group_norm_relu": case([(2, 3, 4, 6), (6,), (6,)], group_norm),
     "silu": case([IMAGE], F.silu),
     "gelu": case([IMAGE], F.gelu),
     "sigmoid": case([IMAGE], torch.sigmoid),

@@ -19,6 +19,17 @@ fn operations() -> Vec<(&'static str, Vec<Input>, Operation)> {
         ("batch norm", vec![image(), normal(&[24], 2), normal(&[24], 3), normal(&[5, 61, 67, 24], 4)], {
             Box::new(|x| Ok(ops::batch_norm_train(&x[0], &x[1], &x[2], Some(&x[3]), Activation::Silu, 1e-5)?.0))
         }),
+        ("layer norm", vec![image(), normal(&[24], 2), normal(&[24], 3)], {
+            Box::new(|x| ops::layer_norm(&x[0], Some((&x[1], &x[2])), 1e-6))
+        }),
+        ("group norm", vec![image(), normal(&[24], 2), normal(&[24], 3)], {
+            Box::new(|x| ops::group_norm(&x[0], 8, &x[1], &x[2], Activation::Relu, 1e-5))
+        }),
+        ("attention", vec![normal(&[3, 70, 96], 1)], Box::new(|x| ops::attention(&x[0], 4))),
+        ("tokens", vec![normal(&[5, 30, 9], 1), normal(&[1, 1, 9], 2), normal(&[1, 31, 9], 3)], {
+            Box::new(|x| ops::tokens(&x[0], &x[1], &x[2]))
+        }),
+        ("pad", vec![image()], Box::new(|x| ops::pad2d(&x[0], [[1, 2], [0, 1]], 0.0))),
         ("gelu", vec![image()], Box::new(|x| ops::activate(&x[0], Activation::Gelu))),
         ("gate", vec![image(), normal(&[5, 24], 2)], Box::new(|x| ops::gate_channels(&x[0], &x[1]))),
         ("max pool", vec![image()], Box::new(|x| ops::max_pool2d(&x[0], Window::square(3, 2, 1)))),

@@ -65,6 +65,25 @@ fn running_statistics() {
 }
 
 #[test]
+fn layer_norm() {
+    let shapes: [&[usize]; 3] = [&[3, 5, 19], &[19], &[19]];
+    compare("layer_norm", &shapes, |x| ops::layer_norm(&x[0], Some((&x[1], &x[2])), 1e-6));
+    compare("layer_norm_plain", &shapes[..1], |x| ops::layer_norm(&x[0], None, 1e-5));
+}
+
+/// Of three times the waves.
+#[test]
+fn attention() {
+    compare("attention", &[&[2, 5, 24]], |x| ops::attention(&(&x[0] * 3.0)?, 2));
+}
+
+#[test]
+fn group_norm() {
+    let shapes: [&[usize]; 3] = [&[2, 3, 4, 6], &[6], &[6]];
+    compare("group_norm_relu", &shapes, |x| ops::group_norm(&x[0], 3, &x[1], &x[2], Activation::Relu, 1e-5));
+}
+
+#[test]
 fn activations() {
     let named = [("silu", Activation::Silu), ("gelu", Activation::Gelu), ("sigmoid", Activation::Sigmoid)];
     for (name, activation) in named {

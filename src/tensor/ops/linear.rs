@@ -2,6 +2,7 @@
 
 use super::{
     Activation, activate,
+    matrix::{Matrix, MatrixMut, product},
     memory::{Fresh, Slot, Values, slice},
     simd::vectorized,
 };
@@ -61,12 +62,21 @@ impl CustomOp3 for Linear {
         dy: &Tensor,
     ) -> Candle<(Option<Tensor>, Option<Tensor>, Option<Tensor>)> {
         let (outputs, inputs) = weight.dims2()?;
-        let dy2 = dy.contiguous()?.reshape(((), outputs))?;
-        let x2 = x.reshape(((), inputs))?.detach();
-        let dx = x.track_op().then(|| dy2.matmul(&weight.detach())?.reshape(x.shape())).transpose()?;
-        let dw = weight.track_op().then(|| dy2.t()?.matmul(&x2)).transpose()?;
-        let db = bias.track_op().then(|| column_sums(&dy2)).transpose()?;
-        Ok((dx, dw, db))
+        let dy = dy.contiguous()?;
+        let (xs, weights, dys) = (Values::of(x)?, Values::of(weight)?, Values::of(&dy)?);
+        let dx = x.track_op().then(|| {
+            let dx = input_gradient(&dys, &weights, inputs, outputs);
+            Tensor::from_vec(dx, x.shape(), x.device())
+        });
+        let (dw, db) = match weight.track_op() || bias.track_op() {
+            true => {
+                let (dw, db) = weight_gradient(&dys, &xs, inputs, outputs);
+                let dw = Tensor::from_vec(dw, weight.shape(), weight.device())?;
+                (Some(dw), Some(Tensor::from_vec(db, outputs, bias.device())?))
+            }
+            false => (None, None),
+        };
+        Ok((dx.transpose()?, dw.filter(|_| weight.track_op()), db.filter(|_| bias.track_op())))
     }
 }
 
@@ -112,17 +122,37 @@ fn repeat(y: &mut [Slot], bias: &[f32]) {
     }
 }
 
-fn column_sums(dy: &Tensor) -> Candle<Tensor> {
-    let values = Values::of(dy)?;
-    let (_, columns) = dy.dims2()?;
-    let mut sums = vec![0.0f32; columns];
-    add_rows(&mut sums, &values);
-    Tensor::from_vec(sums, columns, dy.device())
+/// `dy weight`, a block of rows a task.
+fn input_gradient(dy: &[f32], weight: &[f32], inputs: usize, outputs: usize) -> Vec<f32> {
+    let mut dx = vec![0.0f32; dy.len() / outputs * inputs];
+    let weight = Matrix::packed(weight, outputs);
+    dx.par_chunks_mut(ROWS * inputs).zip(dy.par_chunks(ROWS * outputs)).for_each(|(dx, dy)| {
+        let rows = dy.len() / outputs;
+        product(MatrixMut::rows(dx, rows, inputs, inputs), &Matrix::packed(dy, rows), &weight, false);
+    });
+    dx
+}
+
+/// `dy^T x` and the sums of `dy`, a block of outputs a task: each sum over rows is one task's own.
+fn weight_gradient(dy: &[f32], x: &[f32], inputs: usize, outputs: usize) -> (Vec<f32>, Vec<f32>) {
+    const OUTPUTS: usize = 96;
+    let rows = dy.len() / outputs;
+    let (mut dw, mut db) = (vec![0.0f32; outputs * inputs], vec![0.0f32; outputs]);
+    let x = Matrix::packed(x, rows);
+    let tasks = dw.par_chunks_mut(OUTPUTS * inputs).zip(db.par_chunks_mut(OUTPUTS)).enumerate();
+    tasks.filter(|_| rows > 0).for_each(|(task, (dw, db))| {
+        let (dy, count) = (&dy[task * OUTPUTS..], db.len());
+        let block = Matrix::rows(dy, rows, count, outputs).transposed();
+        product(MatrixMut::rows(dw, count, inputs, inputs), &block, &x, false);
+        add_rows(db, dy, outputs);
+    });
+    (dw, db)
 }
 
 vectorized! {
-    fn add_rows(sums: &mut [f32], x: &[f32]) {
-        for x in x.chunks_exact(sums.len()) {
+    /// Adds the beginnings of rows that start `stride` apart.
+    fn add_rows(sums: &mut [f32], x: &[f32], stride: usize) {
+        for x in x.chunks(stride) {
             sums.iter_mut().zip(x).for_each(|(sum, &x)| *sum += x);
         }
     }

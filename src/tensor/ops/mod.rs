@@ -3,28 +3,36 @@
 //! Each is coarse enough that the tape has few edges. Layers call only these functions, never Candle's autograd, so that
 //! the tape can be replaced behind them. An operation computes a gradient only for the inputs that are on the tape.
 
+mod attention;
 mod conv;
 mod drop;
 mod elementwise;
 mod function;
 mod gate;
 mod lanes;
+mod layer_norm;
 mod linear;
 mod loss;
 pub mod matrix;
 mod memory;
 mod norm;
+mod pad;
 mod pool;
 mod simd;
+mod tokens;
 
+pub use attention::attention;
 pub use conv::conv2d;
 pub use drop::{drop_path, dropout};
 pub use elementwise::activate;
 pub use gate::{gate_channels, squeeze_excite};
+pub use layer_norm::layer_norm;
 pub use linear::linear;
 pub use loss::{bce_with_logits, soft_cross_entropy};
-pub use norm::{batch_norm_eval, batch_norm_train};
+pub use norm::{batch_norm_eval, batch_norm_train, group_norm};
+pub use pad::{pad2d, same_padding};
 pub use pool::{avg_pool2d, global_avg_pool, max_pool2d};
+pub use tokens::tokens;
 
 /// The nonlinearity fused behind another operation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

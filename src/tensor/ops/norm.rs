@@ -1,4 +1,8 @@
-//! Batch normalization with a residual and an activation behind it.
+//! Batch normalization with a residual and an activation behind it; group normalization on the same rows.
+
+mod group;
+
+pub use group::group_norm;
 
 use super::{
     Activation,

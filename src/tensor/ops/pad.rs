@@ -1,0 +1,78 @@
+//! Borders around images.
+
+use super::memory::{Values, slice};
+use crate::error::{Error, Result};
+use candle_core::{CpuStorage, CustomOp1, Layout, Result as Candle, Shape, Tensor};
+use rayon::prelude::*;
+
+/// `torch.nn.functional.pad` of images `(N, H, W, C)` with a constant: `borders` are `[[top, bottom], [left, right]]`.
+pub fn pad2d(x: &Tensor, borders: [[usize; 2]; 2], value: f32) -> Result<Tensor> {
+    match (x.dims(), borders) {
+        (_, [[0, 0], [0, 0]]) => Ok(x.clone()),
+        (&[images, h, w, c], _) if h * w * c > 0 => {
+            Ok(x.contiguous()?.apply_op1(Pad { sizes: [images, h, w, c], borders, value })?)
+        }
+        (dims, _) => Err(Error::bug(format!("pad2d of {dims:?}, which are not images (N, H, W, C)"))),
+    }
+}
+
+/// TensorFlow's "SAME" padding of an axis: the output is `size / stride`, rounded up; an odd pixel goes to the end.
+pub fn same_padding(size: usize, kernel: usize, stride: usize) -> [usize; 2] {
+    let all = ((size.div_ceil(stride).max(1) - 1) * stride + kernel).saturating_sub(size);
+    [all / 2, all - all / 2]
+}
+
+struct Pad {
+    /// `(N, H, W, C)` of the input.
+    sizes: [usize; 4],
+    borders: [[usize; 2]; 2],
+    value: f32,
+}
+
+impl Pad {
+    fn output_shape(&self) -> (usize, usize, usize, usize) {
+        let ([images, h, w, c], [rows, columns]) = (self.sizes, self.borders);
+        (images, h + rows[0] + rows[1], w + columns[0] + columns[1], c)
+    }
+
+    /// Where an input row, counted over all images, starts in the output.
+    fn start(&self, row: usize) -> usize {
+        let ((_, height, width, c), [_, h, _, _]) = (self.output_shape(), self.sizes);
+        let y = row / h * height + self.borders[0][0] + row % h;
+        (y * width + self.borders[1][0]) * c
+    }
+
+    fn row(&self) -> usize {
+        self.sizes[2] * self.sizes[3]
+    }
+}
+
+impl CustomOp1 for Pad {
+    fn name(&self) -> &'static str {
+        "pad2d"
+    }
+
+    fn cpu_fwd(&self, x: &CpuStorage, at: &Layout) -> Candle<(CpuStorage, Shape)> {
+        let x = slice(x, at)?;
+        let shape: Shape = self.output_shape().into();
+        let mut y = vec![self.value; shape.elem_count()];
+        let (image, rows) = (shape.elem_count() / self.sizes[0].max(1), self.sizes[1]);
+        let images = y.par_chunks_mut(image.max(1)).zip(x.par_chunks(rows * self.row()));
+        images.for_each(|(y, x)| {
+            for (row, x) in x.chunks_exact(self.row()).enumerate() {
+                y[self.start(row)..][..self.row()].copy_from_slice(x);
+            }
+        });
+        Ok((CpuStorage::F32(y), shape))
+    }
+
+    fn bwd(&self, x: &Tensor, _y: &Tensor, dy: &Tensor) -> Candle<Option<Tensor>> {
+        let dy = dy.contiguous()?;
+        let values = Values::of(&dy)?;
+        let dys = &*values;
+        let mut dx = vec![0.0f32; x.elem_count()];
+        let rows = dx.par_chunks_mut(self.row()).enumerate();
+        rows.for_each(|(row, dx)| dx.copy_from_slice(&dys[self.start(row)..][..self.row()]));
+        Ok(Some(Tensor::from_vec(dx, x.shape(), x.device())?))
+    }
+}
