@@ -3,6 +3,7 @@
 //! Each is coarse enough that the tape has few edges. Layers call only these functions, never Candle's autograd, so that
 //! the tape can be replaced behind them. An operation computes a gradient only for the inputs that are on the tape.
 
+mod bias;
 mod conv;
 mod drop;
 mod elementwise;
@@ -16,7 +17,9 @@ mod memory;
 mod norm;
 mod pool;
 mod simd;
+mod upsample;
 
+pub use bias::bias;
 pub use conv::conv2d;
 pub use drop::{drop_path, dropout};
 pub use elementwise::activate;
@@ -25,6 +28,7 @@ pub use linear::linear;
 pub use loss::{bce_with_logits, soft_cross_entropy};
 pub use norm::{batch_norm_eval, batch_norm_train};
 pub use pool::{avg_pool2d, global_avg_pool, max_pool2d};
+pub use upsample::upsample_nearest2x;
 
 /// The nonlinearity fused behind another operation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
