@@ -1,4 +1,4 @@
-//! Synthesized training images: the networks against torch, where the images go and where not, and that they are made once.
+//! Synthesized training images: the networks against torch, where the images go and where not, made once for all.
 
 #[cfg(target_os = "linux")]
 #[allow(dead_code)]
@@ -113,7 +113,8 @@ fn noisy(count: usize, size: usize) -> Split {
 
 #[test]
 fn a_step_of_both_players_is_torchs() {
-    let gan = Gan { size: 16, width: 4, noise: 5, batch_size: 4, ..Gan::default() };
+    let rates = Gan { generator_lr: 2e-4, discriminator_lr: 2e-4, ..Gan::default() };
+    let gan = Gan { size: 16, width: 4, noise: 5, batch_size: 4, ..rates };
     let mut trainer = Trainer::new(&gan, &noisy(6, 16), 3).unwrap();
     fill(&trainer);
     let (real, noise) = (wave(&[4, 16, 16, 3], 0.7), wave(&[4, 5], 0.9));

@@ -64,8 +64,8 @@ impl Appended {
     }
 }
 
-/// Writes `count` images of `size x size` one after the other, as `make` hands them to its argument with their classes; the
-/// file stands under its name whole or not at all.
+/// Writes `count` images of `size x size` one after the other, as `make` hands them to its argument with their classes;
+/// the file stands under its name whole or not at all.
 pub fn write(
     path: &Path,
     size: usize,

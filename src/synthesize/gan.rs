@@ -15,8 +15,8 @@ pub use training::{Losses, Trainer};
 /// Images made by a class-conditional generative adversarial network that is trained on the training images.
 ///
 /// A DCGAN generator (arXiv:1511.06434) against a projection discriminator (arXiv:1802.05637) under spectral
-/// normalization (arXiv:1802.05957), with the hinge loss, Adam(0, 0.9) and DiffAugment (arXiv:2006.10738). Trained once for
-/// each training split and specification, shared by every run.
+/// normalization (arXiv:1802.05957), with the hinge loss, Adam(0, 0.9) and DiffAugment (arXiv:2006.10738). Trained once
+/// for each training split and specification, shared by every run.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema, Validate)]
 #[serde(deny_unknown_fields, default)]
 pub struct Gan {
@@ -33,7 +33,7 @@ pub struct Gan {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[garde(skip)]
     pub label: Option<String>,
-    /// Width and height of the images, a power of two not above `input.size`; they are resized to that as all images are.
+    /// Width and height of the images, a power of two not above `input.size`; they are resized to that as all images.
     #[garde(range(min = 8, max = 256))]
     #[schemars(range(min = 8, max = 256))]
     pub size: usize,
@@ -57,7 +57,8 @@ pub struct Gan {
     #[garde(range(min = 0.0))]
     #[schemars(range(min = 0.0))]
     pub generator_lr: f64,
-    /// Learning rate of the discriminator.
+    /// Learning rate of the discriminator, higher than the generator's: two time scales, arXiv:1706.08500. With equal
+    /// ones the generator soon makes one and the same image of a class.
     #[garde(range(min = 0.0))]
     #[schemars(range(min = 0.0))]
     pub discriminator_lr: f64,
@@ -65,7 +66,7 @@ pub struct Gan {
     #[garde(range(min = 0.0, max = 1.0))]
     #[schemars(range(min = 0.0, max = 1.0))]
     pub ema: f64,
-    /// Shows the discriminator all images under random colours, shifts and holes: what lets a GAN learn from few images.
+    /// Shows the discriminator all images under random colours, shifts and holes: so a GAN can learn from few images.
     #[garde(skip)]
     pub diff_augment: bool,
     /// Another seed trains another network.
@@ -85,7 +86,7 @@ impl Default for Gan {
             width: 32,
             noise: 64,
             generator_lr: 2e-4,
-            discriminator_lr: 2e-4,
+            discriminator_lr: 8e-4,
             ema: 0.995,
             diff_augment: true,
             seed: 0,
@@ -122,7 +123,8 @@ impl Synthesizer for Gan {
             return Err(("size", format!("{size} is no power of two; write {near} or {}", size.next_power_of_two())));
         }
         if size > input_size {
-            let what = format!("{size} is more than `input.size`, {input_size}: the training images do not show so much");
+            let what =
+                format!("{size} is more than `input.size`, {input_size}: the training images do not show so much");
             return Err(("size", what));
         }
         super::known("label", self.label.as_deref(), classes)

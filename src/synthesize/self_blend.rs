@@ -13,11 +13,11 @@ use rayon::prelude::*;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-/// Fakes made by blending a real face with a slightly changed copy of itself: the trace of every face swap without anything
-/// else to learn. Self-Blended Images, Shiohara & Yamasaki 2022, arXiv:2204.08376.
+/// Fakes made by blending a real face with a slightly changed copy of itself: the trace of every face swap without
+/// anything else to learn. Self-Blended Images, Shiohara & Yamasaki 2022, arXiv:2204.08376.
 ///
-/// The original finds the face by its landmarks. Here the mask is a smooth random blob around the middle of the image, so the
-/// images should show one face each, cropped and upright.
+/// The original finds the face by its landmarks. Here the mask is a smooth random blob around the middle of the image,
+/// so the images should show one face each, cropped and upright.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema, Validate)]
 #[serde(deny_unknown_fields, default)]
 pub struct SelfBlend {
@@ -85,8 +85,8 @@ impl Synthesizer for SelfBlend {
         match (name(&self.source, 0), name(&self.label, 1)) {
             (_, None) => Err(("label", "the data set has one class, so blended images have no other".into())),
             (source, label) if source == label => {
-                let class = label.unwrap_or_default();
-                Err(("label", format!("blended images of class `{class}` would be given that class; name another")))
+                let (key, class) = (if self.label.is_some() { "label" } else { "source" }, label.unwrap_or_default());
+                Err((key, format!("blended images of class `{class}` would be given that class; name another")))
             }
             _ => Ok(()),
         }

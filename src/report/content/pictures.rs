@@ -9,8 +9,8 @@ pub fn synthesized(study: &Study, figures: &Path) -> Option<Section> {
         let file = format!("synthesized-{name}.png");
         let png = std::fs::read(figures.join(&file)).ok()?;
         let caption = format!(
-            "{name}: for each class that images were made of, a row of training images above rows of synthesized ones. They \
-             are mixed into training alone, never into validation."
+            "{name}: for each class that images were made of, a row of training images above rows of synthesized ones. \
+             They are mixed into training alone, never into validation."
         );
         Some(Block::Picture(Picture { file, caption, png }))
     };

@@ -59,7 +59,8 @@ impl Change {
     /// Each target pixel that shows something, with the source pixel it shows.
     fn moves(&self, height: usize, width: usize) -> impl Iterator<Item = (usize, usize)> {
         let inside = |[from, to]: [i32; 2], at: usize| (from..to).contains(&(at as i32));
-        let source = |at: usize, shift: i32, length: usize| at.checked_add_signed(-shift as isize).filter(|&s| s < length);
+        let source =
+            |at: usize, shift: i32, length: usize| at.checked_add_signed(-shift as isize).filter(|&s| s < length);
         let Self { shift, cutout, .. } = *self;
         (0..height * width).filter_map(move |at| {
             let (x, y) = (at % width, at / width);
@@ -79,7 +80,12 @@ struct DiffAugment(Vec<Change>);
 
 impl DiffAugment {
     /// Applies `one` to each image of a batch.
-    fn each(&self, shape: &Shape, values: &[f32], one: impl Fn(&Change, [usize; 2], &[f32]) -> Vec<f32>) -> Candle<Vec<f32>> {
+    fn each(
+        &self,
+        shape: &Shape,
+        values: &[f32],
+        one: impl Fn(&Change, [usize; 2], &[f32]) -> Vec<f32>,
+    ) -> Candle<Vec<f32>> {
         let (count, height, width, channels) = shape.dims4()?;
         if channels != 3 || count != self.0.len() {
             bail!("diff_augment: {} changes for images of {shape:?}", self.0.len());

@@ -67,8 +67,7 @@ impl Discriminator {
             x = layer.forward(&x, pass)?;
         }
         let features = (ops::global_avg_pool(&x)? * (COARSEST * COARSEST) as f64)?;
-        let score =
-            ops::linear(&features, &self.score.get(pass)?, &self.score_bias.get(pass), Activation::Identity)?;
+        let score = ops::linear(&features, &self.score.get(pass)?, &self.score_bias.get(pass), Activation::Identity)?;
         let likeness = (classes.matmul(&self.classes.get(pass)?)? * features)?.sum(1)?;
         Ok((score.squeeze(1)? + likeness)?)
     }

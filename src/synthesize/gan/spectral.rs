@@ -38,8 +38,8 @@ impl Normalized {
         Ok(this)
     }
 
-    /// The normalized weight, on the tape where `pass` trains. Every call makes a power iteration, as torch's does while
-    /// its module trains.
+    /// The normalized weight, on the tape where `pass` trains. Every call makes a power iteration, as torch's does
+    /// while its module trains.
     pub fn get(&self, pass: &Pass) -> Result<Tensor> {
         self.iterate(1)?;
         let weight = self.weight.get(pass);

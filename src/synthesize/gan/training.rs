@@ -80,9 +80,12 @@ impl Real {
     }
 }
 
+/// `(N, classes)` with a one at each target.
 fn one_hot(targets: impl Iterator<Item = u32>, classes: usize) -> Result<Tensor> {
-    let rows: Vec<f32> = targets.flat_map(|target| (0..classes as u32).map(move |c| f32::from(u8::from(c == target)))).collect();
-    Ok(Tensor::from_vec(rows.clone(), (rows.len() / classes.max(1), classes), &Device::Cpu)?)
+    let row = |target: u32| (0..classes as u32).map(move |class| if class == target { 1.0 } else { 0.0 });
+    let rows: Vec<f32> = targets.flat_map(row).collect();
+    let count = rows.len() / classes.max(1);
+    Ok(Tensor::from_vec(rows, (count, classes), &Device::Cpu)?)
 }
 
 /// Standard normal `(count, length)`.
@@ -154,13 +157,14 @@ impl<'a> Trainer<'a> {
             true => Ok(losses),
             false => Err(Error::new(
                 Cause::NonFinite,
-                format!("synthesize.gan: the losses are no longer finite at step {}; lower its learning rates", self.step),
+                format!("synthesize.gan: a loss is no longer finite at step {}; lower the learning rates", self.step),
             )),
         }
     }
 
-    /// The discriminator's step, then the generator's against the new discriminator, on the same made images. `changes` are
-    /// of the real images, of the made ones, and of the made ones as the generator is judged by. Returns the made images too.
+    /// The discriminator's step, then the generator's against the new discriminator, on the same made images. `changes`
+    /// are of the real images, of the made ones, and of the made ones as the generator is judged by. Returns the made
+    /// images too.
     pub fn play(
         &mut self,
         real: &Tensor,
@@ -211,7 +215,8 @@ impl<'a> Trainer<'a> {
             let count = PAINTED.min(self.gan.images - start);
             let targets = || (start..start + count).map(|index| index % classes);
             let noise = noise(count, self.gan.noise, key.with(start as u64))?;
-            let images = self.generator.forward(&noise, &one_hot(targets().map(|c| c as u32), classes)?, &Pass::eval())?;
+            let of = one_hot(targets().map(|target| target as u32), classes)?;
+            let images = self.generator.forward(&noise, &of, &Pass::eval())?;
             let values: Vec<f32> = images.flatten_all()?.to_vec1()?;
             for (image, target) in values.chunks_exact(size * size * 3).zip(targets()) {
                 let pixels = image.iter().map(|value| ((value + 1.0) * 127.5).round() as u8).collect();

@@ -49,12 +49,12 @@ pub fn downscaled(image: &Image, factor: usize) -> Image {
     large
 }
 
-/// `Sharpen`: the picture mixed with its second differences, `(1 - alpha) x + alpha ((9 + lightness) x - sum of 3 x 3)`;
-/// beyond the edge the picture is mirrored, the edge itself not repeated.
+/// `Sharpen`: the picture mixed with its second differences, `(1 - alpha) x + alpha ((9 + lightness) x - sum 3 x 3)`.
+/// Beyond the edge the picture is mirrored, the edge itself not repeated.
 pub fn sharpened(image: &Image, alpha: f32, lightness: f32) -> Image {
     let mirror = |at: isize, length: usize| {
         let last = length as isize - 1;
-        (if at < 0 { -at } else if at > last { 2 * last - at } else { at }).clamp(0, last) as usize
+        (last - (last - at.abs()).abs()).clamp(0, last) as usize
     };
     let mut sharp = image.clone();
     for y in 0..image.height {
