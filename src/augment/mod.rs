@@ -1,9 +1,9 @@
 //! Augmentations: what happens to training images only, in the order of the file's `augment` list.
 
-pub mod frame;
-mod limits;
 mod auto_augment_policies;
 pub mod filters;
+pub mod frame;
+mod limits;
 mod mixing;
 mod nested;
 pub mod pillow;

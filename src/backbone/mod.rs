@@ -4,8 +4,8 @@
 
 mod efficientnet;
 mod hub;
-pub mod layers;
 mod hybrid;
+pub mod layers;
 mod load;
 mod parts;
 mod positions;

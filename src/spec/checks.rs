@@ -298,6 +298,12 @@ impl Checks<'_> {
                 self.say(&[&format!("augment.{index}")], format!("`{}`: {why}", entry.name()), &[]);
             }
         }
+        if let Some(synthesize) = &self.spec.synthesize
+            && let Err((key, why)) = synthesize.as_dyn().check(&listing.classes, self.spec.input.size)
+        {
+            let path = format!("synthesize.{}", synthesize.name());
+            self.say(&[&format!("{path}.{key}"), &path], format!("`{path}.{key}`: {why}"), &[]);
+        }
         let (images, batch) = (listing.train.len(), self.spec.batch_size);
         if self.spec.drop_last && images < batch {
             let what = format!("`drop_last` leaves nothing: {images} training images make no batch of {batch}");

@@ -8,6 +8,7 @@ use crate::{
     loss::LossSpec,
     optim::OptimizerSpec,
     schedule::ScheduleSpec,
+    synthesize::SynthesizerSpec,
 };
 use garde::Validate;
 use schemars::JsonSchema;
@@ -20,6 +21,10 @@ pub struct RunSpec {
     /// Where images and labels come from.
     #[garde(dive)]
     pub data: DataSpec,
+    /// Makes images from the training images and mixes them in, into training alone.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[garde(dive)]
+    pub synthesize: Option<SynthesizerSpec>,
     /// What training and validation share: size, interpolation, normalization.
     #[serde(default)]
     #[garde(dive)]

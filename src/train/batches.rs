@@ -3,7 +3,7 @@
 use super::{Job, image_tensor};
 use crate::{
     augment::{self, AugmentSpec, Context, Scope},
-    data::{self, Split},
+    data::Split,
     error::{Error, Result},
     spec::RunSpec,
     tensor::{Image, Key, Tensor},
@@ -111,7 +111,7 @@ impl<'a> Batches<'a> {
         match batches.per_epoch() {
             0 => Err(Error::user(format!(
                 "drop_last leaves no batch: {} training images, batch_size = {}",
-                batches.split.items.len(),
+                batches.split.per_epoch(),
                 job.spec.batch_size
             ))),
             _ => Ok(batches),
@@ -120,8 +120,7 @@ impl<'a> Batches<'a> {
 
     /// The order of the training images in this epoch.
     pub fn order(&self, epoch: u32) -> Vec<usize> {
-        let key = self.key.named("order").with(epoch.into());
-        data::batches::epoch_order(self.split.items.len(), self.spec.shuffle, key)
+        self.split.order(epoch, self.spec.shuffle, self.key.named("order"))
     }
 
     /// Optimizer steps of one epoch.
@@ -130,7 +129,7 @@ impl<'a> Batches<'a> {
     }
 
     fn per_epoch(&self) -> usize {
-        let (images, batch) = (self.split.items.len(), self.spec.batch_size);
+        let (images, batch) = (self.split.per_epoch(), self.spec.batch_size);
         if self.spec.drop_last { images / batch } else { images.div_ceil(batch) }
     }
 
