@@ -8,6 +8,7 @@
 //! exec         fans runs out: slots, workers, retries; the one event dispatcher; the one SQLite writer
 //! sweep  train  report  progress
 //! spec   store
+//! synthesize
 //! backbone  augment  optim  schedule  loss  metric  data
 //! tensor       named parameters, rng, init, layers; ops = our own differentiable operations
 //! event  duration  component  error
@@ -33,5 +34,6 @@ pub mod schedule;
 pub mod spec;
 pub mod store;
 pub mod sweep;
+pub mod synthesize;
 pub mod tensor;
 pub mod train;

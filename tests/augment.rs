@@ -2,7 +2,7 @@
 
 use runner::{
     augment::{
-        self, Augment, AugmentSpec, Batch, Scope,
+        self, Augment, AugmentSpec, Batch, Context, Scope,
         color_jitter::{Amount, ColorJitter},
         cutmix::{Area, Cutmix},
         mixup::Mixup,
@@ -44,6 +44,8 @@ struct Mixed {
     images: Vec<f32>,
     targets: Vec<f32>,
 }
+
+const CONTEXT: Context = Context { class: 0, classes: &[], size: 224, mean: [0.5; 3], std: [0.5; 3] };
 
 fn golden() -> Golden {
     serde_json::from_str(include_str!("golden/augment.json")).unwrap()
@@ -167,7 +169,7 @@ fn draws(text: &str, pixel: [u8; 3], count: u64) -> Vec<[u8; 3]> {
     let draw = |i| {
         let mut image = Image::new(1, 1);
         image.set_pixel(0, 0, pixel);
-        augment::sample(&list, &mut image, Key::new(7).with(i)).unwrap();
+        augment::sample(&list, &mut image, &CONTEXT, Key::new(7).with(i)).unwrap();
         image.pixel(0, 0)
     };
     (0..count).map(draw).collect()
@@ -270,7 +272,7 @@ fn a_list_runs_in_order_and_each_scope_at_its_time() {
             .into();
     assert_eq!(list.iter().map(|a| a.as_dyn().scope()).filter(|scope| *scope == Scope::Batch).count(), 1);
     let mut image = picture(6, 4);
-    augment::sample(&list, &mut image, Key::new(1)).unwrap();
+    augment::sample(&list, &mut image, &CONTEXT, Key::new(1)).unwrap();
     let mut wanted = picture(6, 4);
     RandomHorizontalFlip { p: 1.0 }.sample(&mut wanted, &mut Key::new(0).rng()).unwrap();
     pillow::adjust_hue(&mut wanted, 0.5);

@@ -296,33 +296,3 @@ fn folders_for_training_and_validation_are_found() {
     folders(&root, &["val/c/4.jpg"]);
     assert!(source.list().unwrap_err().to_string().contains("no class c"));
 }
-
-#[test]
-fn the_audit_finds_duplicates_broken_files_and_shortcuts() {
-    let (_folder, ffdi) = on_disk();
-    let source = DataSpec::ffdi(ffdi.clone());
-    let listing = ffdi.list().unwrap();
-    // Fakes get longer files: a shortcut no picture shows.
-    for item in listing.train.iter().filter(|item| item.target == 1) {
-        let path = ffdi.root.join("trainset").join(&item.name);
-        let mut bytes = fs::read(&path).unwrap();
-        bytes.extend([0; 5000]);
-        fs::write(path, bytes).unwrap();
-    }
-    fs::write(ffdi.root.join("valset/val_000000.jpg"), b"broken").unwrap();
-    fs::copy(ffdi.root.join("trainset/train_000000.jpg"), ffdi.root.join("valset/val_000001.jpg")).unwrap();
-    let audit = data::check::audit(&source).unwrap();
-    assert!(audit.has_unreadable());
-    assert_eq!(audit.splits[0].counts, [4, 4]);
-    assert_eq!(audit.splits[1].unreadable[0].0, "val_000000.jpg");
-    assert_eq!(audit.duplicates.len(), 1);
-    assert_eq!(audit.duplicates[0].second.1, "val_000001.jpg");
-    let size = audit.shortcuts.iter().find(|shortcut| shortcut.feature == "file size").unwrap();
-    assert_eq!(size.auc, 1.0);
-    let quality = audit.shortcuts.iter().find(|shortcut| shortcut.feature == "JPEG quality").unwrap();
-    assert_eq!(quality.auc, 0.5);
-    let text = audit.to_string();
-    for part in ["train: 8 images", "JPEG 8", "may learn this instead", "val_000000.jpg", "32 to 32"] {
-        assert!(text.contains(part), "{part} not in\n{text}");
-    }
-}

@@ -10,6 +10,7 @@ use runner::{
     schedule::ScheduleSpec,
     spec::{ExperimentFile, RunSpec},
     sweep::{self, PlannedRun, identity},
+    synthesize::SynthesizerSpec,
 };
 use std::path::{Path, PathBuf};
 
@@ -35,6 +36,7 @@ fn neutral(message: String) -> String {
         (ScheduleSpec::NAMES, "<schedulers>"),
         (LossSpec::NAMES, "<losses>"),
         (DataSpec::NAMES, "<data sources>"),
+        (SynthesizerSpec::NAMES, "<synthesizers>"),
         (&backbones, "<backbones>"),
         (&metrics, "<metrics>"),
     ];

@@ -8,6 +8,7 @@ use runner::{
     optim::OptimizerSpec,
     schedule::ScheduleSpec,
     spec::{ExperimentFile, RunSpec, explain, schema, starter},
+    synthesize::SynthesizerSpec,
 };
 use serde_json::Value;
 
@@ -59,7 +60,8 @@ fn the_starter_file_loads() {
 
 #[test]
 fn every_component_has_a_page_whose_example_loads() {
-    let families = [AugmentSpec::NAMES, OptimizerSpec::NAMES, ScheduleSpec::NAMES, LossSpec::NAMES];
+    let families =
+        [AugmentSpec::NAMES, OptimizerSpec::NAMES, ScheduleSpec::NAMES, LossSpec::NAMES, SynthesizerSpec::NAMES];
     for name in families.concat() {
         let page = explain(Some(name)).expect(name);
         assert!(page.starts_with(&format!("{name} (")), "{page}");
@@ -177,6 +179,7 @@ fn the_schema_states_the_ranges_that_the_types_check() {
     family("scheduler", "ScheduleSpec", false, json(ScheduleSpec::every()));
     family("loss", "LossSpec", false, json(LossSpec::every()));
     family("augment", "AugmentSpec", true, json(AugmentSpec::every()));
+    family("synthesize", "SynthesizerSpec", false, json(SynthesizerSpec::every()));
     family("data", "DataSpec", false, json(DataSpec::every()));
     assert!(wrong.is_empty(), "garde's and schemars' attributes differ:\n{}", wrong.join("\n"));
 }

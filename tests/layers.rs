@@ -11,6 +11,7 @@ const RANKS: &[&[&str]] = &[
     &["exec"],
     &["sweep", "train", "report", "progress"],
     &["spec", "store"],
+    &["synthesize"],
     &["backbone", "augment", "optim", "schedule", "loss", "metric", "data"],
     &["tensor"],
     &["event", "duration", "component", "error"],

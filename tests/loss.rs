@@ -1,12 +1,32 @@
 //! Losses and their gradients against torch's, torchvision's and timm's (tests/golden/loss.py).
 
 use candle_core::{Device, Tensor, Var};
-use runner::loss::{LossSpec, Targets};
+use runner::loss::{LossSpec, Targets, terms};
 use serde::Deserialize;
 
 #[derive(Deserialize)]
 struct Golden {
     cases: Vec<Case>,
+    supcon: Vec<Supcon>,
+    distill: Vec<Distill>,
+}
+
+#[derive(Deserialize)]
+struct Distill {
+    student: Vec<Vec<f32>>,
+    teacher: Vec<Vec<f32>>,
+    temperature: f64,
+    value: f64,
+    gradient: Vec<Vec<f64>>,
+}
+
+#[derive(Deserialize)]
+struct Supcon {
+    features: Vec<Vec<f32>>,
+    classes: Vec<u32>,
+    temperature: f64,
+    value: f64,
+    gradient: Vec<Vec<f64>>,
 }
 
 #[derive(Deserialize)]
@@ -26,7 +46,7 @@ fn one_hot(classes: &[u32], count: usize) -> Vec<Vec<f32>> {
 #[test]
 fn values_and_gradients_are_the_originals() {
     let golden: Golden = serde_json::from_str(include_str!("golden/loss.json")).unwrap();
-    assert_eq!(golden.cases.len(), 48);
+    assert_eq!(golden.cases.len(), 56);
     for case in &golden.cases {
         let logits = Var::from_tensor(&Tensor::new(case.logits.clone(), &Device::Cpu).unwrap()).unwrap();
         let rows = case.mixed.clone().unwrap_or_else(|| one_hot(&case.classes, case.logits[0].len()));
@@ -43,6 +63,48 @@ fn values_and_gradients_are_the_originals() {
             assert!((f64::from(*ours) - torch).abs() < 1e-5, "{place}: gradient {ours} not {torch}");
         }
     }
+}
+
+#[test]
+fn the_contrastive_term_and_its_gradient_are_the_references() {
+    let golden: Golden = serde_json::from_str(include_str!("golden/loss.json")).unwrap();
+    assert_eq!(golden.supcon.len(), 3);
+    for Supcon { features, classes, temperature, value, gradient } in &golden.supcon {
+        let features = Var::from_tensor(&Tensor::new(features.clone(), &Device::Cpu).unwrap()).unwrap();
+        let loss = terms::supervised_contrastive(&features, classes, *temperature).unwrap();
+        let ours = f64::from(loss.to_scalar::<f32>().unwrap());
+        assert!((ours - value).abs() < 1e-5 * value.abs().max(1.0), "{ours} not {value}");
+        let gradients = loss.backward().unwrap();
+        let slopes = gradients.get(&features).unwrap().to_vec2::<f32>().unwrap();
+        for (ours, torch) in slopes.iter().flatten().zip(gradient.iter().flatten()) {
+            assert!((f64::from(*ours) - torch).abs() < 1e-5 * torch.abs().max(1.0), "gradient {ours} not {torch}");
+        }
+    }
+}
+
+#[test]
+fn distillation_and_its_gradient_are_those_of_torch() {
+    let golden: Golden = serde_json::from_str(include_str!("golden/loss.json")).unwrap();
+    assert_eq!(golden.distill.len(), 3);
+    for Distill { student, teacher, temperature, value, gradient } in &golden.distill {
+        let student = Var::from_tensor(&Tensor::new(student.clone(), &Device::Cpu).unwrap()).unwrap();
+        let teacher = Tensor::new(teacher.clone(), &Device::Cpu).unwrap();
+        let loss = terms::distillation(&student, &teacher, *temperature).unwrap();
+        let ours = f64::from(loss.to_scalar::<f32>().unwrap());
+        assert!((ours - value).abs() < 1e-5 * value.abs().max(1.0), "{ours} not {value}");
+        let gradients = loss.backward().unwrap();
+        let slopes = gradients.get(&student).unwrap().to_vec2::<f32>().unwrap();
+        for (ours, torch) in slopes.iter().flatten().zip(gradient.iter().flatten()) {
+            assert!((f64::from(*ours) - torch).abs() < 1e-5 * torch.abs().max(1.0), "gradient {ours} not {torch}");
+        }
+    }
+}
+
+#[test]
+fn without_two_images_of_a_class_there_is_no_contrastive_term() {
+    let features = Tensor::new(vec![vec![1f32, 2.0], vec![0.0, 0.0]], &Device::Cpu).unwrap();
+    let loss = terms::supervised_contrastive(&features, &[0, 1], 0.07).unwrap();
+    assert_eq!(loss.to_scalar::<f32>().unwrap(), 0.0);
 }
 
 #[test]

@@ -4,7 +4,9 @@
 mod behaviour;
 
 use garde::Validate;
-use runner::{augment::AugmentSpec, loss::LossSpec, optim::OptimizerSpec, schedule::ScheduleSpec};
+use runner::{
+    augment::AugmentSpec, loss::LossSpec, optim::OptimizerSpec, schedule::ScheduleSpec, synthesize::SynthesizerSpec,
+};
 use schemars::JsonSchema;
 use serde::{Serialize, de::DeserializeOwned};
 use serde_json::{Map, Value, json};
@@ -32,6 +34,7 @@ contract! {
     optimizers_keep_the_contract: OptimizerSpec in "optim",
     schedules_keep_the_contract: ScheduleSpec in "schedule",
     losses_keep_the_contract: LossSpec in "loss",
+    synthesizers_keep_the_contract: SynthesizerSpec in "synthesize",
 }
 
 fn check<S: Family>(spec: &S, name: &str, folder: &str) {

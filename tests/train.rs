@@ -82,6 +82,20 @@ fn numbers(events: &[Event]) -> Vec<String> {
     lines
 }
 
+#[test]
+fn images_are_cropped_from_their_loaded_size() {
+    let run = |augment: Value| {
+        let input = json!({ "size": 24, "load_size": SIZE, "mean": [0.5, 0.5, 0.5], "std": [0.25, 0.25, 0.25] });
+        let events = finished(&spec(json!({ "input": input, "epochs": 1, "augment": augment })), 1);
+        assert!(epochs(&events, Split::Val)[0]["loss"].is_finite());
+        numbers(&events)
+    };
+    let (middle, anywhere) = (run(json!([])), run(json!([{ "random_crop": {} }])));
+    assert_eq!(middle, run(json!([{ "center_crop": {} }])));
+    assert_ne!(middle, anywhere);
+    assert_ne!(anywhere, run(json!([{ "random_resized_crop": {} }])));
+}
+
 fn epochs(events: &[Event], wanted: Split) -> Vec<&Values> {
     let values = |event| match event {
         &Event::Epoch { split, ref values, .. } if split == wanted => Some(values),
@@ -229,6 +243,135 @@ fn frozen_parameters_stay() {
     let unknown = self::spec(json!({ "freeze": ["nothing.*"] }));
     let error = run(&unknown, dir.path(), 1, None).1.unwrap_err();
     assert_eq!(error.cause, Cause::User);
+}
+
+/// A tensor of a run's `last` or `best` checkpoint.
+fn stored(dir: &Path, file: &str, name: &str) -> Vec<f32> {
+    let path = dir.join(format!("checkpoints/{file}.safetensors"));
+    runner::tensor::safetensors::Stored::read(&path).unwrap().values(name).unwrap()
+}
+
+/// The folder of a whole run on one thread, all checkpoints kept.
+fn trained(change: Value) -> tempfile::TempDir {
+    let dir = tempfile::tempdir().unwrap();
+    let mut change = change;
+    change["keep"] = "all".into();
+    run(&spec(change), dir.path(), 1, None).1.unwrap();
+    dir
+}
+
+#[test]
+fn wrappers_and_averages_resume_to_the_same_bits() {
+    let spec = spec(json!({
+        "epochs": 3, "swa": { "start": 2, "lr": 0.02, "anneal_epochs": 1 }, "layer_decay": 0.7,
+        "optimizer": { "lookahead": { "k": 2, "base": { "sam": { "base": { "nadam": { "lr": 0.001 } } } } } },
+        "scheduler": { "cosine": {} },
+    }));
+    let whole = finished(&spec, 2);
+    for stop_after in [2, 6, 7] {
+        let dir = tempfile::tempdir().unwrap();
+        let (mut events, result) = run(&spec, dir.path(), 1, Some(stop_after));
+        assert_eq!(result.unwrap_err().cause, Cause::Interrupted);
+        let (rest, result) = run(&spec, dir.path(), 1, None);
+        result.unwrap();
+        events.extend(rest);
+        assert_eq!(numbers(&events), numbers(&whole), "stopped after step {stop_after}");
+    }
+}
+
+#[test]
+fn swa_is_the_plain_mean_of_epochs() {
+    let ends: Vec<_> = (1..=3).map(|epochs| trained(json!({ "epochs": epochs, "optimizer": { "sgd": {} } }))).collect();
+    let averaged = trained(json!({ "epochs": 3, "optimizer": { "sgd": {} }, "swa": { "start": 1, "every": 2 } }));
+    for name in ["layer1.0.conv1.weight", "fc.bias"] {
+        let [first, third] = [0, 2].map(|epoch: usize| stored(ends[epoch].path(), "last", name));
+        let average = stored(averaged.path(), "last", &format!("ema:{name}"));
+        assert_ne!(first, third);
+        for ((a, b), mean) in first.iter().zip(&third).zip(&average) {
+            assert!(((a + b) / 2.0 - mean).abs() < 1e-6, "{name}: {mean} of {a} and {b}");
+        }
+        // Averaging is beside training, not part of it.
+        assert_eq!(stored(averaged.path(), "last", name), third);
+    }
+}
+
+#[test]
+fn statistics_of_averaged_weights_are_the_mean_over_batches() {
+    // Weights that do not move: the average is the starting network, and each batch of an epoch counts alike.
+    let still = json!({ "epochs": 1, "optimizer": { "sgd": { "lr": 0.0 } }, "augment": [], "shuffle": false });
+    let mut change = still.clone();
+    change["swa"] = json!({ "start": 1 });
+    let (plain, averaged) = (trained(still), trained(change));
+    let name = "bn1.running_mean";
+    let running = stored(plain.path(), "last", name);
+    let mean = stored(averaged.path(), "best", name);
+    assert_eq!(stored(averaged.path(), "last", name), running);
+    // Three batches at torch's momentum of 0.1 from 0 leave less than a third of the mean.
+    for (running, mean) in running.iter().zip(&mean) {
+        let share = running / mean;
+        assert!((share - 0.271).abs() < 0.1 || mean.abs() < 1e-3, "{running} of {mean}");
+    }
+}
+
+#[test]
+fn groups_have_their_own_rates_and_decay() {
+    let groups = json!([
+        { "match": "layer*", "lr_scale": 0.5 }, { "match": "layer1.*", "lr_scale": 0.0 },
+        { "match": "fc.weight", "weight_decay": 0.0 }
+    ]);
+    let change = |groups: &Value| json!({ "epochs": 1, "optimizer": { "adamw": { "lr": 0.001, "weight_decay": 100.0 } }, "groups": groups });
+    let (plain, grouped) = (trained(change(&json!([]))), trained(change(&groups)));
+    let size = |dir: &tempfile::TempDir, name| {
+        stored(dir.path(), "last", name).iter().map(|value| value.powi(2)).sum::<f32>().sqrt()
+    };
+    let fresh = trained(json!({ "epochs": 1, "optimizer": { "sgd": { "lr": 0.0 } } }));
+    assert_eq!(size(&grouped, "layer1.0.conv1.weight"), size(&fresh, "layer1.0.conv1.weight"));
+    // Three steps each leave 1 - lr weight_decay: 0.9, and 0.95 at half the rate.
+    let left = |dir, name| size(dir, name) / size(&fresh, name);
+    let name = "layer3.0.conv2.weight";
+    assert!((left(&plain, name) - 0.729).abs() < 0.05, "{}", left(&plain, name));
+    assert!((left(&grouped, name) - 0.857).abs() < 0.05, "{}", left(&grouped, name));
+    assert!(left(&grouped, "fc.weight") > left(&plain, "fc.weight") + 0.1);
+    let unknown = self::spec(json!({ "groups": [{ "match": "nothing.*" }] }));
+    let error = run(&unknown, tempfile::tempdir().unwrap().path(), 1, None).1.unwrap_err();
+    assert_eq!(error.cause, Cause::User);
+}
+
+#[test]
+fn the_contrastive_term_adds_to_the_loss() {
+    let loss = |change: Value| {
+        let first = finished(&spec(change), 1).into_iter().find_map(|event| match event {
+            Event::Step { values, .. } => Some(values["loss"]),
+            _ => None,
+        });
+        first.unwrap()
+    };
+    let plain = loss(json!({ "epochs": 1 }));
+    let with = |weight: f64| loss(json!({ "epochs": 1, "supcon": { "weight": weight, "temperature": 0.5 } }));
+    assert_eq!(with(0.0), plain);
+    let (one, two) = (with(1.0) - plain, with(2.0) - plain);
+    assert!(one > 0.5 && (two - 2.0 * one).abs() < 1e-3, "{one} {two}");
+}
+
+#[test]
+fn a_student_learns_from_a_finished_run() {
+    let results = tempfile::tempdir().unwrap();
+    let place = |id: &str| results.path().join("sweep/runs").join(id);
+    let teacher =
+        spec(json!({ "epochs": 2, "input": { "size": SIZE, "mean": [0.4, 0.5, 0.6], "std": [0.2, 0.3, 0.4] } }));
+    run(&teacher, &place("teacher"), 1, None).1.unwrap();
+    std::fs::write(place("teacher").join("spec.toml"), toml::to_string(&teacher).unwrap()).unwrap();
+    let student = |id: &str, weight: f64, other: &str| {
+        let spec = spec(json!({ "epochs": 1, "distill": { "teacher": other, "weight": weight, "temperature": 2.0 } }));
+        let (events, result) = run(&spec, &place(id), 1, None);
+        result.map(|()| epochs(&events, Split::Train)[0]["loss"])
+    };
+    let plain = epochs(&finished(&spec(json!({ "epochs": 1 })), 1), Split::Train)[0]["loss"];
+    assert!((student("a", 0.0, "teacher").unwrap() - plain).abs() < 1e-6);
+    let distilled = student("b", 1.0, "teacher").unwrap();
+    assert!(distilled > 0.0 && (distilled - plain).abs() > 1e-3, "{distilled} and {plain}");
+    let error = student("c", 1.0, "nobody").unwrap_err();
+    assert!(error.cause == Cause::User && error.to_string().contains("nobody"), "{error}");
 }
 
 #[test]

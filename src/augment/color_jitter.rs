@@ -50,8 +50,8 @@ impl Amount {
         }
     }
 
-    /// The ends of a turn of the hue.
-    fn turns(self) -> [f64; 2] {
+    /// The ends of a turn, of the hue or of the image.
+    pub(super) fn turns(self) -> [f64; 2] {
         match self {
             Self::Around(x) => [-x, x],
             Self::Between(ends) => ends,

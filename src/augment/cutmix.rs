@@ -49,8 +49,28 @@ impl Area {
         Self { x: span(center[0], width), y: span(center[1], height) }
     }
 
-    fn pixels(&self) -> usize {
-        (self.x[1] - self.x[0]) * (self.y[1] - self.y[0])
+    /// The same as timm cuts it: an odd side keeps its last pixel.
+    pub fn whole_around(center: [usize; 2], share: f64, width: usize, height: usize) -> Self {
+        let ratio = (1.0 - share).max(0.0).sqrt();
+        let span = |center: usize, size: usize| {
+            let side = (ratio * size as f64) as usize;
+            [center.saturating_sub(side / 2), (center + side.div_ceil(2)).min(size)]
+        };
+        Self { x: span(center[0], width), y: span(center[1], height) }
+    }
+
+    /// The share of an image that lies outside.
+    pub fn rest(&self, width: usize, height: usize) -> f64 {
+        let pixels = (self.x[1] - self.x[0]) * (self.y[1] - self.y[0]);
+        1.0 - pixels as f64 / (width * height).max(1) as f64
+    }
+
+    /// Copies it from another image of the same width.
+    pub(super) fn paste(&self, own: &mut [f32], other: &[f32], width: usize) {
+        for y in self.y[0]..self.y[1] {
+            let row = (y * width + self.x[0]) * 3..(y * width + self.x[1]) * 3;
+            own[row.clone()].copy_from_slice(&other[row]);
+        }
     }
 }
 
@@ -72,14 +92,8 @@ impl Augment for Cutmix {
 impl Cutmix {
     /// Pastes this box; targets follow the area that it really has.
     pub fn paste(&self, batch: &mut Batch, area: Area) {
-        let width = batch.width;
-        batch.mix_images(self.pairing, |own, other| {
-            for y in area.y[0]..area.y[1] {
-                let row = (y * width + area.x[0]) * 3..(y * width + area.x[1]) * 3;
-                own[row.clone()].copy_from_slice(&other[row]);
-            }
-        });
-        let share = 1.0 - area.pixels() as f64 / (batch.width * batch.height).max(1) as f64;
-        batch.mix_targets(self.pairing, share);
+        let (width, height) = (batch.width, batch.height);
+        batch.mix_images(self.pairing, |_, own, other| area.paste(own, other, width));
+        batch.mix_targets(self.pairing, |_| area.rest(width, height));
     }
 }

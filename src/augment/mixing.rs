@@ -32,15 +32,15 @@ pub fn draw_share(alpha: f64, rng: &mut Rng) -> f64 {
 }
 
 impl Batch<'_> {
-    /// Changes every image, given its unchanged partner.
-    pub(super) fn mix_images(&mut self, pairing: Pairing, mix: impl Fn(&mut [f32], &[f32]) + Sync) {
+    /// Changes every image, given its place and its unchanged partner.
+    pub(super) fn mix_images(&mut self, pairing: Pairing, mix: impl Fn(usize, &mut [f32], &[f32]) + Sync) {
         let size = self.height * self.width * 3;
         pair_rows(self.images, size, self.samples, pairing, mix);
     }
 
-    /// `share * own + (1 - share) * partner's`.
-    pub(super) fn mix_targets(&mut self, pairing: Pairing, share: f64) {
-        pair_rows(self.targets, self.classes, self.samples, pairing, |own, other| average(own, other, share));
+    /// `share * own + (1 - share) * partner's`, with the share of each place.
+    pub(super) fn mix_targets(&mut self, pairing: Pairing, share: impl Fn(usize) -> f64 + Sync) {
+        pair_rows(self.targets, self.classes, self.samples, pairing, |at, own, other| average(own, other, share(at)));
     }
 }
 
@@ -49,13 +49,13 @@ fn pair_rows(
     size: usize,
     samples: usize,
     pairing: Pairing,
-    mix: impl Fn(&mut [f32], &[f32]) + Sync,
+    mix: impl Fn(usize, &mut [f32], &[f32]) + Sync,
 ) {
     let before = values.to_vec();
     let rows = values.par_chunks_exact_mut(size.max(1)).enumerate();
     rows.for_each(|(sample, own)| {
         let start = pairing.partner(sample, samples) * size;
-        mix(own, &before[start..start + size]);
+        mix(sample, own, &before[start..start + size]);
     });
 }
 

@@ -47,7 +47,7 @@ impl Augment for Mixup {
 impl Mixup {
     /// Mixes a batch whose images keep this share of themselves.
     pub fn mix(&self, batch: &mut Batch, share: f64) {
-        batch.mix_images(self.pairing, |own, other| average(own, other, share));
-        batch.mix_targets(self.pairing, share);
+        batch.mix_images(self.pairing, |_, own, other| average(own, other, share));
+        batch.mix_targets(self.pairing, |_| share);
     }
 }

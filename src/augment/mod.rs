@@ -2,7 +2,10 @@
 
 mod auto_augment_policies;
 pub mod filters;
+pub mod frame;
+mod limits;
 mod mixing;
+mod nested;
 pub mod pillow;
 pub mod pillow_levels;
 pub mod policy;
@@ -27,6 +30,30 @@ pub struct Batch<'a> {
     pub classes: usize,
 }
 
+/// What an augmentation may know beside the image.
+#[derive(Clone, Copy, Debug)]
+pub struct Context<'a> {
+    /// The image's class, by its place in `classes`.
+    pub class: usize,
+    /// The names of the data set's classes.
+    pub classes: &'a [String],
+    /// `input.size`: the width and height that the list is to leave.
+    pub size: usize,
+    /// `input.mean` and `input.std`.
+    pub mean: [f32; 3],
+    pub std: [f32; 3],
+}
+
+impl Context<'_> {
+    /// The 8-bit colour that is nearest to these values after normalization.
+    fn colour(&self, normalized: [f64; 3]) -> [u8; 3] {
+        std::array::from_fn(|channel| {
+            let value = normalized[channel] * f64::from(self.std[channel]) + f64::from(self.mean[channel]);
+            (value * 255.0).round() as u8
+        })
+    }
+}
+
 /// Whether an augmentation changes one image at a time or a whole batch.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Scope {
@@ -47,13 +74,28 @@ pub trait Augment: Send + Sync {
         Ok(())
     }
 
+    /// [`Augment::sample`] for what needs to know more than the image, or holds others that may.
+    fn sample_in(&self, image: &mut Image, _context: &Context, rng: &mut Rng) -> Result<()> {
+        self.sample(image, rng)
+    }
+
     /// Changes one batch; `rng` depends only on (seed, step, place in the list).
     fn batch(&self, _batch: &mut Batch, _rng: &mut Rng) -> Result<()> {
         Ok(())
     }
 
+    /// The width and height that are left of images of `size`, or why it cannot work on them. `target` is `input.size`.
+    fn output_size(&self, size: [usize; 2], _target: usize) -> std::result::Result<[usize; 2], String> {
+        Ok(size)
+    }
+
     /// What is wrong with these parameters at this input size, beyond each parameter's own range.
     fn check(&self, _input_size: usize) -> std::result::Result<(), String> {
+        Ok(())
+    }
+
+    /// What is wrong with these parameters where the data set has these classes.
+    fn check_classes(&self, _classes: &[String]) -> std::result::Result<(), String> {
         Ok(())
     }
 }
@@ -83,12 +125,27 @@ crate::components! {
         mixup::Mixup,
         cutmix::Cutmix,
         one_of::OneOf,
+        apply::Apply,
+        only_class::OnlyClass,
+        center_crop::CenterCrop,
+        random_crop::RandomCrop,
+        random_resized_crop::RandomResizedCrop,
+        pad::Pad,
+        random_rotation::RandomRotation,
+        random_affine::RandomAffine,
+        random_perspective::RandomPerspective,
+        elastic::Elastic,
+        random_erasing::RandomErasing,
+        cutout::Cutout,
+        grid_mask::GridMask,
+        mixup_cutmix::MixupCutmix,
+        resizemix::Resizemix,
     }
 }
 
 /// Applies the list's sample-wise entries to one image. `key` is the sample's, by (seed, epoch, sample).
-pub fn sample(list: &[AugmentSpec], image: &mut Image, key: Key) -> Result<()> {
-    entries(list, Scope::Sample, key).try_for_each(|(augment, mut rng)| augment.sample(image, &mut rng))
+pub fn sample(list: &[AugmentSpec], image: &mut Image, context: &Context, key: Key) -> Result<()> {
+    entries(list, Scope::Sample, key).try_for_each(|(augment, mut rng)| augment.sample_in(image, context, &mut rng))
 }
 
 /// Applies the list's batch-wise entries to one batch. `key` is the batch's, by (seed, epoch, batch).

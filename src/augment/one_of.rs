@@ -1,4 +1,4 @@
-use super::{Augment, AugmentSpec, Batch, Scope, random_horizontal_flip, random_vertical_flip};
+use super::{Augment, AugmentSpec, Batch, Context, Scope, nested, random_horizontal_flip, random_vertical_flip};
 use crate::{
     error::Result,
     tensor::{Image, Rng},
@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 /// images and entries that work on batches cannot be mixed; an entry written twice is twice as likely.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema, Validate)]
 #[schemars(extend("minItems" = 1))]
-pub struct OneOf(#[garde(length(min = 1), custom(one_scope), dive)] pub Vec<AugmentSpec>);
+pub struct OneOf(#[garde(length(min = 1), custom(nested::one_scope), dive)] pub Vec<AugmentSpec>);
 
 impl Default for OneOf {
     /// One of the two flips.
@@ -23,16 +23,6 @@ impl Default for OneOf {
     }
 }
 
-fn one_scope(entries: &[AugmentSpec], _: &()) -> garde::Result {
-    let of = |scope| entries.iter().find(|entry| entry.as_dyn().scope() == scope).map(AugmentSpec::name);
-    match (of(Scope::Sample), of(Scope::Batch)) {
-        (Some(sample), Some(batch)) => {
-            Err(garde::Error::new(format!("{sample} works on single images, {batch} on batches; use two lists")))
-        }
-        _ => Ok(()),
-    }
-}
-
 impl OneOf {
     fn pick(&self, rng: &mut Rng) -> Option<&dyn Augment> {
         self.0.get(rng.below(self.0.len())).map(AugmentSpec::as_dyn)
@@ -41,18 +31,42 @@ impl OneOf {
 
 impl Augment for OneOf {
     fn scope(&self) -> Scope {
-        self.0.first().map_or(Scope::Sample, |entry| entry.as_dyn().scope())
+        nested::scope(&self.0)
     }
 
-    fn sample(&self, image: &mut Image, rng: &mut Rng) -> Result<()> {
-        self.pick(rng).map_or(Ok(()), |entry| entry.sample(image, rng))
+    fn sample_in(&self, image: &mut Image, context: &Context, rng: &mut Rng) -> Result<()> {
+        self.pick(rng).map_or(Ok(()), |entry| entry.sample_in(image, context, rng))
     }
 
     fn batch(&self, batch: &mut Batch, rng: &mut Rng) -> Result<()> {
         self.pick(rng).map_or(Ok(()), |entry| entry.batch(batch, rng))
     }
 
+    /// Every entry must leave the same size.
+    fn output_size(&self, size: [usize; 2], target: usize) -> std::result::Result<[usize; 2], String> {
+        let left = |entry| nested::output_size(std::slice::from_ref(entry), size, target);
+        let Some((first, others)) = self.0.split_first() else { return Ok(size) };
+        let leaves = left(first)?;
+        for entry in others {
+            let other = left(entry)?;
+            if other != leaves {
+                return Err(format!(
+                    "`{}` leaves {} px, `{}` {}",
+                    first.name(),
+                    nested::pixels(leaves),
+                    entry.name(),
+                    nested::pixels(other)
+                ));
+            }
+        }
+        Ok(leaves)
+    }
+
     fn check(&self, input_size: usize) -> std::result::Result<(), String> {
-        self.0.iter().try_for_each(|entry| entry.as_dyn().check(input_size))
+        nested::check(&self.0, input_size)
+    }
+
+    fn check_classes(&self, classes: &[String]) -> std::result::Result<(), String> {
+        nested::check_classes(&self.0, classes)
     }
 }

@@ -5,6 +5,7 @@
 mod efficientnet;
 mod hub;
 mod hybrid;
+pub mod layers;
 mod load;
 mod parts;
 mod positions;
@@ -19,6 +20,10 @@ pub use load::{load_halves, load_pretrained, load_weights};
 use crate::{
     error::{Error, Result},
     tensor::{Builder, Device, Key, Params, Pass, Tensor},
+};
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, Mutex},
 };
 
 /// Every backbone there is.
@@ -232,6 +237,21 @@ pub fn build(name: &str, options: &Options, device: &Device, key: Key) -> Result
     let builder = Builder::new(device, key);
     let net = architecture.build(&builder, options)?;
     Ok(Model { name: name.into(), architecture, net, params: builder.params() })
+}
+
+/// The names of a backbone's parameters and buffers, in order of creation; each backbone is looked at once.
+pub fn parameter_names(name: &str) -> Result<Arc<[String]>> {
+    static KNOWN: Mutex<BTreeMap<String, Arc<[String]>>> = Mutex::new(BTreeMap::new());
+    let mut known = KNOWN.lock().map_err(|_| Error::bug("naming a backbone's parameters panicked"))?;
+    if let Some(names) = known.get(name) {
+        return Ok(names.clone());
+    }
+    let builder = Builder::blank(&Device::Cpu);
+    let options = Options { classes: 2, drop_rate: 0.0, drop_path: 0.0, image_size: 224 };
+    Architecture::parse(name)?.build(&builder, &options)?;
+    let names: Arc<[String]> = builder.params().iter().map(|weight| weight.name().to_string()).collect();
+    known.insert(name.into(), names.clone());
+    Ok(names)
 }
 
 /// "did you mean .. ?" and what there is.

@@ -1,18 +1,20 @@
-use super::output;
+use super::{output, preview};
 use crate::{
     data::{self, synthetic::Synthetic},
-    error::Result,
+    error::{Error, Result},
     spec::ExperimentFile,
 };
 use std::path::PathBuf;
 
-/// Make or audit data sets
+/// Make, audit or look at data sets
 #[derive(clap::Subcommand)]
 pub enum Args {
     /// Write the procedural data set as an FFDI folder
     Synth(SynthArgs),
     /// Audit an experiment file's data: classes, sizes, broken files, duplicates, shortcuts
     Check(CheckArgs),
+    /// Draw contact sheets of what an experiment file's augmentations do
+    Preview(preview::Args),
 }
 
 #[derive(clap::Args)]
@@ -43,12 +45,24 @@ pub struct CheckArgs {
     /// Sets a value, e.g. --set data.ffdi.root=data/phase1
     #[arg(long, value_name = "KEY=VALUE")]
     set: Vec<String>,
+    /// Print JSON
+    #[arg(long)]
+    json: bool,
+}
+
+/// One data set and the experiments that use it.
+#[derive(serde::Serialize)]
+struct Checked<'a> {
+    experiments: Vec<&'a str>,
+    data: &'a data::DataSpec,
+    audit: data::check::Audit,
 }
 
 pub fn run(args: &Args) -> Result<u8> {
     match args {
         Args::Synth(args) => synth(args),
         Args::Check(args) => check(args),
+        Args::Preview(args) => preview::run(args),
     }
 }
 
@@ -60,20 +74,28 @@ fn synth(args: &SynthArgs) -> Result<u8> {
     Ok(0)
 }
 
-/// Audits every data set that the file's experiments use, each once.
+/// Audits every data set that the file's experiments use, each once. Warnings leave the exit code 0; data that nothing
+/// would start on, unreadable images with `on_bad_image = "error"`, are the user's mistake: 2.
 fn check(args: &CheckArgs) -> Result<u8> {
     let file = ExperimentFile::load(&args.file, &args.set)?;
-    let mut seen: Vec<&data::DataSpec> = Vec::new();
-    let mut code = 0;
+    let mut sets: Vec<(&data::DataSpec, Vec<&str>)> = Vec::new();
     for experiment in &file.experiments {
         let data = &experiment.spec.data;
-        if seen.contains(&data) {
-            continue;
+        match sets.iter_mut().find(|(known, _)| *known == data) {
+            Some((_, experiments)) => experiments.push(&experiment.name),
+            None => sets.push((data, vec![&experiment.name])),
         }
-        seen.push(data);
-        let audit = data::check::audit(data)?;
-        output::print(&audit)?;
-        code = code.max(u8::from(audit.has_unreadable()));
     }
-    Ok(code)
+    let mut all = Vec::new();
+    for (data, experiments) in sets {
+        let checked = Checked { experiments, data, audit: data::check::audit(data)? };
+        if !args.json {
+            output::print(format_args!("data of {}\n\n{}", checked.experiments.join(", "), checked.audit))?;
+        }
+        all.push(checked);
+    }
+    if args.json {
+        output::line(serde_json::to_string_pretty(&all).map_err(Error::bug)?)?;
+    }
+    Ok(if all.iter().any(|checked| checked.audit.unusable) { 2 } else { 0 })
 }

@@ -1,162 +1,189 @@
-//! What `predict` and `eval` are given: a trained model and images.
+//! What `predict` and `eval` are given: trained models, images, and how their scores become one.
 
+use super::{
+    models::{self, Classifier},
+    validation,
+};
 use crate::{
-    backbone::{self, Model},
-    data::{self, Interpolation},
+    data::{
+        self, Item,
+        views::{self, View},
+    },
     error::{Context, Error, Result},
-    event::Prediction,
-    exec,
-    spec::RunSpec,
-    store::{Run, Store},
-    tensor::{Device, Key},
-    train::{self, Images, Normalize},
+    event::{Prediction, Values},
+    metric::{Pooling, Scores, temperature},
+    tensor::Image,
+    train,
 };
 use rayon::prelude::*;
-use std::{
-    collections::BTreeMap,
-    path::{Path, PathBuf},
-};
+use std::path::PathBuf;
 
 #[derive(clap::Args)]
 pub struct InputArgs {
-    /// A finished run, by its id or the beginning of it
-    #[arg(long, conflicts_with_all = ["backbone", "weights"], required_unless_present = "backbone")]
-    run: Option<String>,
+    /// A finished run by its id or the beginning of it; or a sweep, an experiment or SWEEP/EXPERIMENT for all finished
+    /// runs of it. Several are an ensemble
+    #[arg(long = "run", value_name = "RUN", conflicts_with_all = ["backbone", "weights"], required_unless_present = "backbone")]
+    pub runs: Vec<String>,
     /// A backbone by timm's name, with weights from a file
     #[arg(long, requires = "weights")]
-    backbone: Option<String>,
+    pub backbone: Option<String>,
     /// The safetensors file with the backbone's weights
     #[arg(long, value_name = "FILE")]
-    weights: Option<PathBuf>,
+    pub weights: Option<PathBuf>,
     /// Width and height that images are resized to [default: the run's; 224 with --backbone]
     #[arg(long, value_name = "PIXELS")]
-    input_size: Option<usize>,
+    pub input_size: Option<usize>,
     /// Number of classes of the weights file
     #[arg(long, default_value_t = 2, value_name = "N")]
-    classes: usize,
+    pub classes: usize,
     /// Folder with the images
     #[arg(long, value_name = "DIR")]
-    images: PathBuf,
+    pub images: PathBuf,
     /// CSV with img_name (or img_path) and target: the rows' order, and what metrics compare with
     #[arg(long, value_name = "FILE")]
     pub labels: Option<PathBuf>,
     /// Results folder that runs are looked up in
     #[arg(long, default_value = "results", value_name = "DIR")]
-    results: PathBuf,
+    pub results: PathBuf,
+    /// Test-time augmentation: the first N of 8 symmetries, or any of flips, rotations, scales, multicrop, hflip, vflip,
+    /// rot90, rot180, rot270, scale0.9, .. with commas between; the image itself is always among them
+    #[arg(long, default_value = "1", value_name = "VIEWS", value_parser = views)]
+    pub tta: Views,
+    /// What is averaged over views and runs
+    #[arg(long, value_enum, default_value_t)]
+    pub average: Pooling,
+    /// Weight of each run: equal, fit (least log loss on the stored validation predictions), or numbers such as 2,1,1
+    #[arg(long, default_value = "equal", value_name = "HOW")]
+    pub ensemble_weights: String,
+    /// Divides logits by the temperature that fits the stored validation predictions best
+    #[arg(long)]
+    pub calibrate: bool,
 }
 
-/// A model ready to score images.
-struct Classifier {
-    model: Model,
-    images: Images,
-    interpolation: Interpolation,
+/// The views of one image.
+#[derive(Clone, Debug)]
+pub struct Views(pub Vec<View>);
+
+fn views(text: &str) -> std::result::Result<Views, String> {
+    views::parse(text).map(Views).map_err(|error| error.to_string())
 }
 
-/// Scores every image, in the order of the labels, or of their names.
-pub fn score(args: &InputArgs) -> Result<Vec<Prediction>> {
-    const BATCH: usize = 16;
-    let classifier = args.classifier()?;
-    let items = args.items()?;
-    let mut rows = Vec::with_capacity(items.len());
-    for items in items.chunks(BATCH) {
-        rows.extend(classifier.score(&args.images, items)?);
-    }
-    Ok(rows)
+/// What happens to a decoded image before it is scored, given its name.
+pub type Change<'a> = dyn Fn(&str, Image) -> Result<Image> + Sync + 'a;
+
+/// Models, views and weights that score an image as one.
+pub struct Scorer {
+    pub models: Vec<Classifier>,
+    pub views: Vec<View>,
+    pub average: Pooling,
+    /// One for each model, summing to one.
+    pub weights: Vec<f64>,
+    /// The models' stored validation predictions, pooled but not calibrated; `None` where there are none to use.
+    pub validation: Option<Vec<Prediction>>,
+    /// The temperature that fits them.
+    pub temperature: Option<f64>,
+    /// Whether scores are divided by it.
+    pub calibrated: bool,
+    folder: PathBuf,
 }
 
-impl InputArgs {
-    fn classifier(&self) -> Result<Classifier> {
-        match (&self.run, &self.backbone, &self.weights) {
-            (Some(run), ..) => self.of_run(run),
-            (None, Some(backbone), Some(weights)) => self.of_file(backbone, weights),
-            _ => Err(Error::user("give --run ID, or --backbone NAME with --weights FILE")),
+impl Scorer {
+    pub fn new(args: &InputArgs) -> Result<Self> {
+        let models = models::load(args)?;
+        let stored = validation::stored(&args.results, &models)?;
+        let weights = validation::weights(&args.ensemble_weights, args.average, &models, stored.as_deref())?;
+        let validation = stored.map(|stored| validation::pool(&stored, args.average, &weights));
+        let temperature = validation.as_deref().and_then(|rows| with_scores(rows, temperature::fit));
+        if args.calibrate && temperature.is_none() {
+            return Err(Error::user(
+                "--calibrate needs validation predictions of the same images from every run, and there are none; \
+                 name runs of one data set with --run",
+            ));
         }
-    }
-
-    fn of_run(&self, run: &str) -> Result<Classifier> {
-        let store = Store::read(&exec::store_path(&self.results))?;
-        let run = store.find_run(run)?;
-        let spec: RunSpec = toml::from_str(&run.spec).map_err(Error::bug)?;
-        let weights = self.checkpoint(&store, &run)?;
-        let mut images = Images::new(&spec, &Device::Cpu)?;
-        images.size = self.input_size.unwrap_or(images.size);
-        let model = build(&spec.backbone.name, store.classes(&run.id)?.len(), images.size, &weights)?;
-        Ok(Classifier { model, images, interpolation: spec.input.interpolation })
-    }
-
-    /// The run's best checkpoint, in the folder of whichever sweep made it.
-    fn checkpoint(&self, store: &Store, run: &Run) -> Result<PathBuf> {
-        let file =
-            |sweep: &str| self.results.join(sweep).join("runs").join(&run.id).join("checkpoints/best.safetensors");
-        let serves = store.serves(&run.id)?;
-        serves.iter().map(|serves| file(&serves.sweep)).find(|path| path.exists()).ok_or_else(|| {
-            Error::user(format!(
-                "run {} has no checkpoint: it is {}, or keep = \"none\" removed it",
-                run.id, run.status
-            ))
+        Ok(Self {
+            models,
+            views: args.tta.0.clone(),
+            average: args.average,
+            weights,
+            validation,
+            temperature,
+            calibrated: args.calibrate,
+            folder: args.images.clone(),
         })
     }
 
-    fn of_file(&self, name: &str, weights: &Path) -> Result<Classifier> {
-        let pretrained = backbone::Architecture::parse(name)?.pretrained();
-        let normalize = Normalize { mean: pretrained.mean, std: pretrained.std };
-        let images = Images { size: self.input_size.unwrap_or(224), normalize, device: Device::Cpu };
-        let model = build(name, self.classes, images.size, weights)?;
-        Ok(Classifier { model, images, interpolation: Interpolation::default() })
+    /// Scores images in their order, each changed by `change` once it is decoded.
+    pub fn score(&self, items: &[Item], change: &Change) -> Result<Vec<Prediction>> {
+        const BATCH: usize = 16;
+        let mut rows = Vec::with_capacity(items.len());
+        for items in items.chunks(BATCH) {
+            let decoded: Vec<Image> =
+                items.par_iter().map(|item| change(&item.name, self.decode(item)?)).collect::<Result<_>>()?;
+            let scores: Vec<Vec<Vec<f32>>> = self
+                .models
+                .iter()
+                .map(|model| model.score(&decoded, &self.views, self.average))
+                .collect::<Result<_>>()?;
+            for (place, item) in items.iter().enumerate() {
+                let each: Vec<&[f32]> = scores.iter().map(|model| model[place].as_slice()).collect();
+                let scores = self.average.mean(&each, &self.weights);
+                rows.push(Prediction { image: item.name.clone(), target: item.target, scores });
+            }
+        }
+        Ok(self.calibrate(rows))
     }
 
+    fn decode(&self, item: &Item) -> Result<Image> {
+        let path = self.folder.join(&item.name);
+        let bytes = std::fs::read(&path).context(|| format!("cannot read {}", path.display()))?;
+        data::decode::decode(&bytes).context(|| path.display().to_string())
+    }
+
+    /// The stored validation predictions, calibrated where scores are.
+    pub fn calibrated_validation(&self) -> Option<Vec<Prediction>> {
+        self.validation.clone().map(|rows| self.calibrate(rows))
+    }
+
+    fn calibrate(&self, mut rows: Vec<Prediction>) -> Vec<Prediction> {
+        if let Some(temperature) = self.temperature.filter(|_| self.calibrated) {
+            rows.iter_mut().for_each(|row| row.scores = temperature::scale(&row.scores, temperature));
+        }
+        rows
+    }
+}
+
+impl InputArgs {
     /// Names and targets; without labels, every image of the folder with target 0.
-    fn items(&self) -> Result<Vec<data::Item>> {
+    pub fn items(&self) -> Result<Vec<Item>> {
         let Some(labels) = &self.labels else {
             let names = data::folder::image_names(&self.images)?;
-            return Ok(names.into_iter().map(|name| data::Item { name, target: 0 }).collect());
+            return Ok(names.into_iter().map(|name| Item { name, target: 0 }).collect());
         };
         let rows = data::labels::read(labels)?.into_iter();
-        Ok(rows.map(|row| data::Item { name: row.name, target: row.target.unwrap_or(0) }).collect())
+        Ok(rows.map(|row| Item { name: row.name, target: row.target.unwrap_or(0) }).collect())
     }
 }
 
-/// A backbone with the weights of a file, classifier included.
-fn build(name: &str, classes: usize, size: usize, weights: &Path) -> Result<Model> {
-    let options = backbone::Options { classes, drop_rate: 0.0, drop_path: 0.0, image_size: size };
-    let model = backbone::build(name, &options, &Device::Cpu, Key::new(0))?;
-    let replaced = backbone::load_weights(&model, weights)?;
-    match replaced.is_empty() {
-        true => Ok(model),
-        false => Err(Error::user(format!(
-            "{} holds a classifier for another number of classes than {classes}; say --classes N",
-            weights.display()
-        ))),
-    }
+/// Leaves images as they are.
+pub fn unchanged(_: &str, image: Image) -> Result<Image> {
+    Ok(image)
 }
 
-impl Classifier {
-    fn score(&self, folder: &Path, items: &[data::Item]) -> Result<Vec<Prediction>> {
-        let size = self.images.size;
-        let decoded: Result<Vec<Vec<f32>>> =
-            items.par_iter().map(|item| self.pixels(&folder.join(&item.name))).collect();
-        let images = train::image_tensor(decoded?.concat(), items.len(), size, &self.images.device)?;
-        let logits = self.model.net.forward(&images, &crate::tensor::Pass::eval())?;
-        let scores = train::softmax(&logits)?;
-        let row = |(item, scores): (&data::Item, Vec<f32>)| Prediction {
-            image: item.name.clone(),
-            target: item.target,
-            scores,
-        };
-        Ok(items.iter().zip(scores).map(row).collect())
-    }
-
-    fn pixels(&self, path: &Path) -> Result<Vec<f32>> {
-        let bytes = std::fs::read(path).context(|| format!("cannot read {}", path.display()))?;
-        let image = data::decode::decode(&bytes).context(|| path.display().to_string())?;
-        let image = data::resize::resize(&image, self.images.size, self.images.size, self.interpolation)?;
-        Ok(self.images.normalize.apply(&image.pixels))
-    }
+/// A value of scored rows.
+pub fn with_scores<T>(rows: &[Prediction], value: impl FnOnce(&Scores) -> T) -> T {
+    let probabilities: Vec<f32> = rows.iter().flat_map(|row| row.scores.iter().copied()).collect();
+    let targets: Vec<u32> = rows.iter().map(|row| row.target).collect();
+    value(&Scores { probabilities: &probabilities, targets: &targets, classes: classes(rows) })
 }
 
-/// The number of classes and the metrics of scored images.
-pub fn metrics(rows: &[Prediction]) -> Result<BTreeMap<String, f64>> {
-    let classes = rows.first().map_or(0, |row| row.scores.len());
+/// How many classes the rows have scores of.
+pub fn classes(rows: &[Prediction]) -> usize {
+    rows.first().map_or(0, |row| row.scores.len())
+}
+
+/// The metrics of scored images.
+pub fn metrics(rows: &[Prediction]) -> Result<Values> {
+    let classes = classes(rows);
     if let Some(row) = rows.iter().find(|row| row.target as usize >= classes) {
         return Err(Error::user(format!("{}: target {} but the model has {classes} classes", row.image, row.target)));
     }

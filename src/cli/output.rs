@@ -25,3 +25,11 @@ pub fn error(error: &Error) {
     };
     eprintln!("{head}: {error}{tail}");
 }
+
+/// A CSV field, in quotes where it needs them (RFC 4180).
+pub fn quoted(field: &str) -> String {
+    match field.contains([',', '"', '\n', '\r']) {
+        true => format!("\"{}\"", field.replace('"', "\"\"")),
+        false => field.to_string(),
+    }
+}

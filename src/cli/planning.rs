@@ -3,10 +3,13 @@
 use crate::{
     data,
     error::{Error, Result},
-    spec::ExperimentFile,
+    exec,
+    spec::{ExperimentFile, RunSpec},
+    store::{Status, Store},
     sweep::{self, PlannedRun},
+    train,
 };
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 #[derive(clap::Args)]
 pub struct FileArgs {
@@ -34,7 +37,28 @@ pub fn plan(args: &FileArgs) -> Result<(ExperimentFile, Vec<PlannedRun>)> {
     }
     let cache = args.out.join("cache");
     let runs = sweep::plan(&file, &|spec| data::fingerprint(&spec.data, &cache))?;
+    runs.iter().try_for_each(|run| check_teacher(&run.spec, &args.out))?;
     Ok((file, runs))
+}
+
+/// A teacher must have finished, and look at images of the same size.
+fn check_teacher(spec: &RunSpec, out: &Path) -> Result<()> {
+    let Some(distill) = &spec.distill else { return Ok(()) };
+    let id = &distill.teacher;
+    train::teacher::folder(out, id)?;
+    let teacher = Store::read(&exec::store_path(out))?.find_run(id)?;
+    if teacher.id != *id || teacher.status != Status::Finished {
+        let what = format!("distill.teacher = {id:?}: run {} is {}", teacher.id, teacher.status);
+        return Err(Error::user(format!("{what}; write the whole id of a finished run")));
+    }
+    let theirs: RunSpec = toml::from_str(&teacher.spec).map_err(Error::bug)?;
+    match theirs.input.size == spec.input.size {
+        true => Ok(()),
+        false => Err(Error::user(format!(
+            "distill.teacher = {id:?} learnt from images of {} pixels, this run sees {}: set input.size alike",
+            theirs.input.size, spec.input.size
+        ))),
+    }
 }
 
 fn check_only(file: &ExperimentFile, only: &[String]) -> Result<()> {

@@ -19,8 +19,9 @@ pub struct Args {
 }
 
 pub fn run(args: &Args) -> Result<u8> {
-    let rows = inputs::score(&args.input)?;
-    let classes = rows.first().map_or(2, |row| row.scores.len());
+    let items = args.input.items()?;
+    let rows = inputs::Scorer::new(&args.input)?.score(&items, &inputs::unchanged)?;
+    let classes = if rows.is_empty() { 2 } else { inputs::classes(&rows) };
     if classes != 2 && !args.all_classes {
         return Err(Error::user(format!("the model has {classes} classes: say --all-classes for a column each")));
     }
@@ -42,14 +43,7 @@ fn csv(rows: &[Prediction], classes: usize, all_classes: bool) -> String {
         let scores = if all_classes { &row.scores[..] } else { &row.scores[1..] };
         let scores: Vec<String> = scores.iter().map(f32::to_string).collect();
         // Writing to a string cannot fail.
-        let _ = writeln!(text, "{},{}", quoted(&row.image), scores.join(","));
+        let _ = writeln!(text, "{},{}", output::quoted(&row.image), scores.join(","));
     }
     text
-}
-
-fn quoted(field: &str) -> String {
-    match field.contains([',', '"', '\n', '\r']) {
-        true => format!("\"{}\"", field.replace('"', "\"\"")),
-        false => field.to_string(),
-    }
 }

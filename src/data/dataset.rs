@@ -2,10 +2,12 @@
 
 use super::{
     DataSpec, Decode, Item, Listing, Progress,
+    appended::Appended,
+    batches,
     cache::{Images, Wanted},
     contents, labels,
 };
-use crate::error::Result;
+use crate::{error::Result, tensor::Key};
 use sha2::{Digest, Sha256};
 use std::{path::Path, sync::Arc};
 
@@ -26,6 +28,14 @@ pub struct Split {
     /// Every image is `size x size` RGB, 8 bits.
     pub size: usize,
     images: Pixels,
+    made: Option<Made>,
+}
+
+/// Made images behind the real ones.
+struct Made {
+    images: Appended,
+    /// How many of them an epoch shows.
+    per_epoch: usize,
 }
 
 enum Pixels {
@@ -41,13 +51,46 @@ enum Pixels {
 impl Split {
     /// A split of images in memory, one after the other.
     pub fn in_memory(items: Vec<Item>, size: usize, pixels: Vec<u8>) -> Self {
-        Self { items, size, images: Pixels::Memory(pixels) }
+        Self::new(items, size, Pixels::Memory(pixels))
+    }
+
+    fn new(items: Vec<Item>, size: usize, images: Pixels) -> Self {
+        Self { items, size, images, made: None }
+    }
+
+    /// Appends made images, of which every epoch shows `per_epoch`, all in turn.
+    pub fn append(&mut self, items: Vec<Item>, images: Appended, per_epoch: usize) {
+        self.items.truncate(self.real());
+        self.items.extend(items);
+        self.made = Some(Made { images, per_epoch });
+    }
+
+    /// The number of images that were not made: they come first.
+    pub fn real(&self) -> usize {
+        self.items.len() - self.made.as_ref().map_or(0, |made| made.images.len())
+    }
+
+    /// The number of images that an epoch shows.
+    pub fn per_epoch(&self) -> usize {
+        self.real() + self.made.as_ref().map_or(0, |made| made.per_epoch)
+    }
+
+    /// The images of one epoch (from 0) in their order: every real one, and the made ones whose turn it is.
+    pub fn order(&self, epoch: u32, shuffle: bool, key: Key) -> Vec<usize> {
+        let order = batches::epoch_order(self.per_epoch(), shuffle, key.with(epoch.into()));
+        let Some(Made { images, per_epoch }) = &self.made else { return order };
+        let (real, first) = (self.real(), epoch as usize * per_epoch);
+        let made = |place: usize| real + (first + place - real) % images.len().max(1);
+        order.into_iter().map(|place| if place < real { place } else { made(place) }).collect()
     }
 
     /// Image `index`: `size * size * 3` bytes, row by row; empty where there is no such image.
     pub fn image(&self, index: usize) -> &[u8] {
         if index >= self.items.len() {
             return &[];
+        }
+        if let Some(made) = self.made.as_ref().filter(|_| index >= self.real()) {
+            return made.images.image(index - self.real());
         }
         match &self.images {
             Pixels::Memory(pixels) => {
@@ -65,11 +108,11 @@ impl Split {
     fn mapped(items: Vec<Item>, size: usize, file: &Arc<Images>, first: usize) -> Self {
         let all = (0..items.len()).all(|index| file.has(first + index));
         if all {
-            return Self { items, size, images: Pixels::Mapped { file: file.clone(), first, places: None } };
+            return Self::new(items, size, Pixels::Mapped { file: file.clone(), first, places: None });
         }
         let kept = items.into_iter().enumerate().filter(|(index, _)| file.has(first + index));
         let (places, items) = kept.map(|(index, item)| ((first + index) as u32, item)).unzip();
-        Self { items, size, images: Pixels::Mapped { file: file.clone(), first, places: Some(places) } }
+        Self::new(items, size, Pixels::Mapped { file: file.clone(), first, places: Some(places) })
     }
 }
 

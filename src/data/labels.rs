@@ -23,6 +23,17 @@ pub fn read(path: &Path) -> Result<Vec<Row>> {
     parse(&bytes, path)
 }
 
+/// Another column of a label file, in the order of [`read`]'s rows.
+pub fn column(path: &Path, name: &str) -> Result<Vec<String>> {
+    let bytes = std::fs::read(path).context(|| path.display().to_string())?;
+    let mut records = records(&bytes).into_iter().map(|(_, fields)| fields);
+    let header = records.next().unwrap_or_default();
+    let place = header.iter().position(|field| field.trim() == name).ok_or_else(|| {
+        Error::user(format!("{}: no column `{name}` in the header `{}`", path.display(), header.join(",")))
+    })?;
+    Ok(records.map(|mut fields| fields.swap_remove(place).trim().to_string()).collect())
+}
+
 fn parse(bytes: &[u8], path: &Path) -> Result<Vec<Row>> {
     let mut mistakes = Vec::new();
     let mut records = records(bytes).into_iter();

@@ -1,5 +1,6 @@
 //! Data sets: where images and labels come from, decoding, the decoded cache, and the order of batches.
 
+pub mod appended;
 pub mod batches;
 mod cache;
 pub mod check;
@@ -8,6 +9,7 @@ mod dataset;
 pub mod decode;
 pub mod labels;
 pub mod synth;
+pub mod views;
 
 use crate::{
     error::{Context, Result},
@@ -97,6 +99,8 @@ pub enum Progress {
     Reading { done: usize, total: usize },
     /// Decoding and resizing what the cache does not hold yet.
     Decoding { done: usize, total: usize },
+    /// Making images that are mixed into the training split.
+    Synthesizing { done: usize, total: usize },
     /// Another process is building the same cache.
     Waiting,
 }

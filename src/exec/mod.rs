@@ -98,7 +98,8 @@ pub fn sweep(file: &ExperimentFile, plan: &[PlannedRun], options: &Options) -> R
     if tasks.is_empty() {
         return Ok(Outcome { reused, ..Outcome::default() });
     }
-    prepare::prepare(tasks.iter().map(|task| &task.run.spec), &cache, &mut progress, &interrupts)?;
+    let figures = out.join(&file.name).join("figures");
+    prepare::prepare(tasks.iter().map(|task| task.run), &cache, &figures, &mut progress, &interrupts)?;
 
     let result = coordinate(store, tasks, reused, options, &devices, &mut progress, &interrupts);
     progress.close();

@@ -1,49 +1,73 @@
-//! Before the first run starts: every data set it needs is decoded, once, with all cores, so that a broken image is told
-//! before anything trains and workers only map what is there.
+//! Before the first run starts: every data set it needs is decoded and every synthesizer's images are made, once, with all
+//! cores, so that a broken image is told before anything trains and workers only map what is there.
 
 use super::{
     signals::Interrupts,
-    worker::{data_key, decode},
+    worker::{data_key, open_data},
 };
 use crate::{
-    data,
     error::{Cause, Error, Result},
     progress::Progress,
     spec::RunSpec,
+    sweep::PlannedRun,
+    synthesize,
+    tensor::safetensors,
 };
 use std::{
     collections::BTreeSet,
-    path::Path,
+    io::Write,
+    path::{Path, PathBuf},
     sync::mpsc::{self, RecvTimeoutError},
     time::Duration,
 };
 
-/// Decodes what the cache does not hold yet, showing progress.
+/// Makes what the cache does not hold yet, showing progress. `figures` gets a picture of what each experiment synthesizes.
 pub fn prepare<'a>(
-    specs: impl Iterator<Item = &'a RunSpec>,
+    runs: impl Iterator<Item = &'a PlannedRun>,
     cache: &Path,
+    figures: &Path,
     progress: &mut Progress,
     interrupts: &Interrupts,
 ) -> Result<()> {
-    let mut seen = BTreeSet::new();
-    for spec in specs {
-        if seen.insert(data_key(spec)?) {
-            open(spec, cache, progress, interrupts)?;
+    let (mut opened, mut shown) = (BTreeSet::new(), BTreeSet::new());
+    for run in runs {
+        let shows = run.spec.synthesize.is_some() && shown.insert(&run.experiment);
+        if opened.insert(data_key(&run.spec)?) || shows {
+            let picture = figures.join(format!("synthesized-{}.png", run.experiment));
+            let task = Task { spec: run.spec.clone(), cache: cache.into(), picture: shows.then_some(picture) };
+            open(task, progress, interrupts)?;
         }
     }
     Ok(())
 }
 
+/// One data set to open, and where a picture of its synthesized images goes.
+struct Task {
+    spec: RunSpec,
+    cache: PathBuf,
+    picture: Option<PathBuf>,
+}
+
+impl Task {
+    fn run(&self, tell: &(dyn Fn(crate::data::Progress) + Sync)) -> Result<()> {
+        let data = open_data(&self.spec, &self.cache, tell)?;
+        let Some(path) = &self.picture else { return Ok(()) };
+        match synthesize::sample_sheet(&data)? {
+            Some(png) => safetensors::write_atomically(path, |file| Ok(file.write_all(&png)?)),
+            None => Ok(()),
+        }
+    }
+}
+
 /// Opens one data set on a thread of its own: a data set that takes an hour must not take Ctrl-C with it.
-fn open(spec: &RunSpec, cache: &Path, progress: &mut Progress, interrupts: &Interrupts) -> Result<()> {
-    let (source, decode, cache) = (spec.data.clone(), decode(spec), cache.to_path_buf());
+fn open(task: Task, progress: &mut Progress, interrupts: &Interrupts) -> Result<()> {
     let (sender, news) = mpsc::channel();
     let thread = std::thread::spawn(move || {
         let tell = |news| {
             // Nobody listens any more when the sweep was stopped.
             let _ = sender.send(news);
         };
-        data::open(&source, decode, &cache, &tell).map(drop)
+        task.run(&tell)
     });
     loop {
         match news.recv_timeout(Duration::from_millis(100)) {
@@ -53,10 +77,10 @@ fn open(spec: &RunSpec, cache: &Path, progress: &mut Progress, interrupts: &Inte
             Err(RecvTimeoutError::Timeout) => {}
         }
         if interrupts.count() > 0 {
-            return Err(Error::new(Cause::Interrupted, "stopped while decoding images; no run was started"));
+            return Err(Error::new(Cause::Interrupted, "stopped while preparing images; no run was started"));
         }
     }
-    let panicked = |_| Err(Error::bug("decoding the data set panicked"));
+    let panicked = |_| Err(Error::bug("preparing the images panicked"));
     let result = thread.join().unwrap_or_else(panicked);
     progress.data_done();
     result

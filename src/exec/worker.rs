@@ -10,6 +10,8 @@ use crate::{
     data::{self, Dataset, Decode},
     error::{Cause, Context, Error, Result},
     event::Event,
+    spec::RunSpec,
+    synthesize,
     tensor::safetensors,
     train::{self, Job},
 };
@@ -122,11 +124,10 @@ impl Worker {
     }
 
     fn open_data(&mut self, job: &Assignment) -> Result<()> {
-        let (source, decode) = (&job.spec.data, decode(&job.spec));
         let key = data_key(&job.spec)?;
         if self.data.as_ref().is_none_or(|(open, _)| *open != key) {
             self.data = None;
-            self.data = Some((key, data::open(source, decode, &job.cache, &|_| ())?));
+            self.data = Some((key, open_data(&job.spec, &job.cache, &|_| ())?));
         }
         Ok(())
     }
@@ -140,14 +141,24 @@ impl Worker {
     }
 }
 
-/// How a run's images are brought to size.
-pub fn decode(spec: &crate::spec::RunSpec) -> Decode {
-    Decode { size: spec.input.size, interpolation: spec.input.interpolation }
+/// A run's images: its data set, decoded, and what is synthesized from its training split.
+pub fn open_data(spec: &RunSpec, cache: &Path, progress: &(dyn Fn(data::Progress) + Sync)) -> Result<Dataset> {
+    let mut data = data::open(&spec.data, decode(spec), cache, progress)?;
+    if let Some(synthesizer) = &spec.synthesize {
+        synthesize::add(&mut data, synthesizer, decode(spec), cache, progress)?;
+    }
+    Ok(data)
 }
 
-/// Equal for runs that share a decoded data set.
-pub fn data_key(spec: &crate::spec::RunSpec) -> Result<String> {
-    serde_json::to_string(&(&spec.data, spec.input.size, spec.input.interpolation)).map_err(Error::bug)
+/// How a run's images are brought to size.
+pub fn decode(spec: &RunSpec) -> Decode {
+    Decode { size: spec.input.loaded(), interpolation: spec.input.interpolation }
+}
+
+/// Equal for runs that share their images.
+pub fn data_key(spec: &RunSpec) -> Result<String> {
+    let RunSpec { data, input, synthesize, .. } = spec;
+    serde_json::to_string(&(data, input.loaded(), input.interpolation, synthesize)).map_err(Error::bug)
 }
 
 fn micro_batch_warning(job: &Assignment) -> Option<String> {

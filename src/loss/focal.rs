@@ -1,4 +1,4 @@
-use super::{Loss, Targets, check_length, per_class};
+use super::{Loss, Targets, check_length, log_softmax, per_class};
 use crate::{error::Result, tensor::Tensor};
 use garde::Validate;
 use schemars::JsonSchema;
@@ -44,11 +44,4 @@ impl Loss for Focal {
     fn check(&self, classes: usize) -> std::result::Result<(), String> {
         check_length("alpha", self.alpha.as_deref(), classes)
     }
-}
-
-/// Each row's log probabilities, of Candle's operations whose gradients are right.
-fn log_softmax(logits: &Tensor) -> Result<Tensor> {
-    let shifted = logits.broadcast_sub(&logits.detach().max_keepdim(1)?)?;
-    let log_sum = shifted.exp()?.sum_keepdim(1)?.log()?;
-    Ok(shifted.broadcast_sub(&log_sum)?)
 }

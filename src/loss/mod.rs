@@ -1,5 +1,7 @@
 //! Losses: what training minimizes.
 
+pub mod terms;
+
 use crate::{error::Result, tensor::Tensor};
 
 /// What a batch should have been.
@@ -27,6 +29,7 @@ crate::components! {
         cross_entropy::CrossEntropy,
         focal::Focal,
         bce::Bce,
+        asymmetric::Asymmetric,
     }
 }
 
@@ -52,4 +55,11 @@ fn check_length(name: &str, values: Option<&[f64]>, classes: usize) -> std::resu
         }
         _ => Ok(()),
     }
+}
+
+/// Each row's log probabilities, of Candle's operations whose gradients are right.
+fn log_softmax(logits: &Tensor) -> Result<Tensor> {
+    let shifted = logits.broadcast_sub(&logits.detach().max_keepdim(1)?)?;
+    let log_sum = shifted.exp()?.sum_keepdim(1)?.log()?;
+    Ok(shifted.broadcast_sub(&log_sum)?)
 }

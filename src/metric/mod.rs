@@ -5,9 +5,13 @@
 
 mod calibration;
 mod decisions;
+mod pool;
 mod ranking;
+pub mod temperature;
+pub mod threshold;
 
 pub use decisions::confusion_matrix;
+pub use pool::Pooling;
 pub use ranking::roc_curve;
 
 use crate::event::Values;

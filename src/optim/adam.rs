@@ -1,4 +1,4 @@
-use super::{BLOCK, Optimizer, Step, vectorized};
+use super::{BLOCK, Optimizer, Slot, Step, vectorized};
 use garde::Validate;
 use rayon::prelude::*;
 use schemars::JsonSchema;
@@ -41,8 +41,8 @@ impl Optimizer for Adam {
         self.weight_decay
     }
 
-    fn slots(&self) -> &'static [&'static str] {
-        &["exp_avg", "exp_avg_sq"]
+    fn slots(&self, shape: &[usize]) -> Vec<Slot> {
+        vec![Slot::like("exp_avg", shape), Slot::like("exp_avg_sq", shape)]
     }
 
     fn update(&self, step: &Step, parameter: &mut [f32], gradient: &[f32], slots: &mut [Vec<f32>]) {

@@ -1,5 +1,5 @@
 use super::{
-    Optimizer, Step,
+    Optimizer, Slot, Step,
     adam::{Decay, adam_step},
 };
 use garde::Validate;
@@ -43,8 +43,8 @@ impl Optimizer for Adamw {
         self.weight_decay
     }
 
-    fn slots(&self) -> &'static [&'static str] {
-        &["exp_avg", "exp_avg_sq"]
+    fn slots(&self, shape: &[usize]) -> Vec<Slot> {
+        vec![Slot::like("exp_avg", shape), Slot::like("exp_avg_sq", shape)]
     }
 
     fn update(&self, step: &Step, parameter: &mut [f32], gradient: &[f32], slots: &mut [Vec<f32>]) {

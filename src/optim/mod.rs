@@ -1,15 +1,65 @@
-//! Optimizers: each a rule for one tensor with named state slots, torch's formulas. Grouping, clipping, averaging and
-//! saving are written once, around any rule, in training.
+//! Optimizers: each a rule for one tensor with named state slots, torch's and timm's formulas. Grouping, clipping,
+//! averaging and saving are written once, around any rule, in training.
 
-/// What a rule needs to know about this step.
+mod blocks;
+
+use blocks::{BLOCK, elementwise, norm, vectorized};
+use std::borrow::Cow;
+
+/// What a rule needs to know about this step and the parameter it updates.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Step {
+pub struct Step<'a> {
     /// Steps this rule has made, counting this one, from 1.
     pub count: u64,
     pub lr: f64,
     pub weight_decay: f64,
     /// Set where the schedule cycles momentum (one_cycle): replaces momentum, or beta1.
     pub momentum: Option<f64>,
+    /// The parameter's dimensions, in torch's order.
+    pub shape: &'a [usize],
+    /// The norm over the gradients of all parameters; 1 unless [`Optimizer::needs_gradient_norm`].
+    pub gradient_norm: f64,
+}
+
+/// A state tensor that a rule keeps for a parameter.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Slot {
+    /// torch's name.
+    pub name: Cow<'static, str>,
+    pub size: usize,
+    /// The value that every element starts at.
+    pub start: f32,
+}
+
+impl Slot {
+    /// As many values as the parameter has, zero at first.
+    fn like(name: &'static str, shape: &[usize]) -> Self {
+        Self { name: name.into(), size: shape.iter().product(), start: 0.0 }
+    }
+
+    /// The same, starting at another value.
+    fn from(self, start: f64) -> Self {
+        Self { start: start as f32, ..self }
+    }
+
+    /// A single number.
+    fn scalar(name: &'static str, start: f64) -> Self {
+        Self { name: name.into(), size: 1, start: start as f32 }
+    }
+
+    /// Its values before the first step.
+    pub fn fresh(&self) -> Vec<f32> {
+        vec![self.start; self.size]
+    }
+}
+
+/// Training that looks for flat minima: gradients are taken where the loss is highest within this distance. See `sam`.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Sharpness {
+    /// How far the parameters move up, as a norm over all of them.
+    pub rho: f64,
+    /// Whether the move is in proportion to each parameter.
+    pub adaptive: bool,
 }
 
 /// A rule that updates one parameter in place.
@@ -20,11 +70,21 @@ pub trait Optimizer: Send + Sync {
     /// The weight decay of groups that have any.
     fn weight_decay(&self) -> f64;
 
-    /// Names of the state tensors kept for each parameter, each of the parameter's size and zero at first; torch's names.
-    fn slots(&self) -> &'static [&'static str];
+    /// The state tensors kept for a parameter of this shape.
+    fn slots(&self, shape: &[usize]) -> Vec<Slot>;
 
     /// Makes one step: updates `parameter` and `slots` (in the order of [`Optimizer::slots`]) from `gradient`.
     fn update(&self, step: &Step, parameter: &mut [f32], gradient: &[f32], slots: &mut [Vec<f32>]);
+
+    /// Whether the rule reads [`Step::gradient_norm`].
+    fn needs_gradient_norm(&self) -> bool {
+        false
+    }
+
+    /// Set where every step needs a second gradient, at a point higher up.
+    fn sharpness(&self) -> Option<Sharpness> {
+        None
+    }
 }
 
 crate::components! {
@@ -33,14 +93,35 @@ crate::components! {
         adam::Adam,
         adamw::Adamw,
         sgd::Sgd,
+        adagrad::Adagrad,
+        adan::Adan,
+        lamb::Lamb,
+        lion::Lion,
+        lookahead::Lookahead,
+        muon::Muon,
+        nadam::Nadam,
+        radam::Radam,
+        rmsprop::Rmsprop,
+        sam::Sam,
     }
 }
 
-/// Elements that one task updates. An element's new value depends on that element alone, so any split gives the same bits.
-const BLOCK: usize = 1 << 15;
+impl OptimizerSpec {
+    /// Every wrapper's name from here inwards, and the rule's own at the end.
+    fn chain(&self) -> Vec<&'static str> {
+        let base = match self {
+            Self::lookahead(wrapper) => Some(&wrapper.base),
+            Self::sam(wrapper) => Some(&wrapper.base),
+            _ => None,
+        };
+        std::iter::once(self.name()).chain(base.into_iter().flat_map(|base| base.chain())).collect()
+    }
+}
 
-/// Runs a loop compiled for the widest vectors this processor has.
-#[inline(always)]
-fn vectorized<R>(body: impl FnOnce() -> R) -> R {
-    pulp::Arch::new().dispatch(body)
+/// A wrapper around itself would keep its state twice under one name.
+fn wrapped_once(own: &'static str) -> impl FnOnce(&OptimizerSpec, &()) -> garde::Result {
+    move |base, ()| match base.chain().contains(&own) {
+        true => Err(garde::Error::new(format!("`{own}` cannot stand inside `{own}`"))),
+        false => Ok(()),
+    }
 }

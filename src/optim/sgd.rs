@@ -1,4 +1,4 @@
-use super::{BLOCK, Optimizer, Step, vectorized};
+use super::{BLOCK, Optimizer, Slot, Step, vectorized};
 use garde::Validate;
 use rayon::prelude::*;
 use schemars::JsonSchema;
@@ -52,8 +52,8 @@ impl Optimizer for Sgd {
     }
 
     /// Kept without momentum too: a schedule may cycle it.
-    fn slots(&self) -> &'static [&'static str] {
-        &["momentum_buffer"]
+    fn slots(&self, shape: &[usize]) -> Vec<Slot> {
+        vec![Slot::like("momentum_buffer", shape)]
     }
 
     /// `g += weight_decay p`; `b = momentum b + (1 - dampening) g`, the first `b` being `g`; `p -= lr (b or g + momentum b)`.

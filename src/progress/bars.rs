@@ -51,7 +51,10 @@ impl View for Bars {
                 .with_style(style("{msg} [{bar:30}] {pos}/{len}"))
         });
         bar.set_message(text::images(news).0);
-        if let data::Progress::Reading { done, total } | data::Progress::Decoding { done, total } = news {
+        if let data::Progress::Reading { done, total }
+        | data::Progress::Decoding { done, total }
+        | data::Progress::Synthesizing { done, total } = news
+        {
             bar.set_length(total as u64);
             bar.set_position(done as u64);
         }

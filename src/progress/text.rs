@@ -45,7 +45,8 @@ pub fn images(news: data::Progress) -> (&'static str, Option<usize>) {
     match news {
         data::Progress::Reading { done, total } => ("reading images", tenths(done, total)),
         data::Progress::Decoding { done, total } => ("decoding images", tenths(done, total)),
-        data::Progress::Waiting => ("another process decodes these images; waiting for it", None),
+        data::Progress::Synthesizing { done, total } => ("synthesizing images", tenths(done, total)),
+        data::Progress::Waiting => ("another process prepares these images; waiting for it", None),
     }
 }
 

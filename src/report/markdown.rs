@@ -31,6 +31,10 @@ fn show(text: &mut String, section: &Section) {
                 let _ =
                     writeln!(text, "![{}](figures/{name}.svg)\n\n{caption} ([PNG](figures/{name}.png))", figure.title);
             }
+            Block::Picture(picture) => {
+                let _ =
+                    writeln!(text, "![Synthesized images](figures/{})\n\n{}", picture.file, escaped(&picture.caption));
+            }
             Block::Folded { summary, text: inner } => {
                 let fence = fence(inner);
                 let _ = writeln!(text, "{}:\n\n{fence}\n{}\n{fence}", escaped(summary), inner.trim_end());

@@ -11,6 +11,7 @@ mod terminal;
 mod verdict;
 mod words;
 
+pub use figures::{encode_png, register_font};
 pub use terminal::{Details, Listing, compare, list, show};
 pub use verdict::{Comparison, Unit, Verdict};
 
@@ -28,7 +29,7 @@ use std::{
 /// The store is read as of one moment, and every file is replaced whole: a reader never meets half a page. The same
 /// store gives the same bytes.
 pub fn write(store: &Store, sweep: &str, dir: &Path) -> Result<PathBuf> {
-    let document = content::Document::of(&study::Study::whole(store, sweep)?)?;
+    let document = content::Document::of(&study::Study::whole(store, sweep)?, dir)?;
     let folder = dir.join("figures");
     std::fs::create_dir_all(&folder).context(|| folder.display().to_string())?;
     for figure in document.figures() {

@@ -41,6 +41,10 @@ fn show(section: &Section) -> Markup {
                         (PreEscaped(inline(&figure.svg, &figure.title)))
                         figcaption.caption { (figure.caption) }
                     },
+                    Block::Picture(picture) => figure {
+                        img src={ "data:image/png;base64," (base64(&picture.png)) } alt=(picture.caption) style="max-width:100%";
+                        figcaption.caption { (picture.caption) }
+                    },
                     Block::Folded { summary, text } => details { summary { (summary) } pre { (text) } },
                 }
             }
@@ -75,4 +79,30 @@ fn inline(svg: &str, title: &str) -> String {
         &format!("<svg role=\"img\" aria-label=\"{label}\" "),
         1,
     )
+}
+
+/// Bytes as text, four letters for three: RFC 4648.
+fn base64(bytes: &[u8]) -> String {
+    const LETTERS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+    let mut text = String::with_capacity(bytes.len().div_ceil(3) * 4);
+    for chunk in bytes.chunks(3) {
+        let word = chunk.iter().fold(0u32, |word, &byte| word << 8 | u32::from(byte)) << (8 * (3 - chunk.len()));
+        for place in 0..4 {
+            let letter = LETTERS[(word >> (18 - 6 * place)) as usize & 63];
+            text.push(if place <= chunk.len() { char::from(letter) } else { '=' });
+        }
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    /// The test vectors of RFC 4648.
+    #[test]
+    fn base64_of_known_texts() {
+        let vectors = [("", ""), ("f", "Zg=="), ("fo", "Zm8="), ("foo", "Zm9v"), ("foobar", "Zm9vYmFy")];
+        for (bytes, text) in vectors {
+            assert_eq!(super::base64(bytes.as_bytes()), text);
+        }
+    }
 }

@@ -12,6 +12,7 @@ use crate::{
     duration::Duration,
     error::{Cause, Error},
     metric::METRICS,
+    tensor::params::matches,
 };
 use std::path::Path;
 
@@ -42,8 +43,11 @@ pub fn check(spec: &RunSpec, merged: &Merged, data: &mut Data, mistakes: &mut Mi
     checks.weights();
     checks.select();
     checks.augment();
+    checks.sizes();
     checks.lengths();
     checks.freeze();
+    checks.groups();
+    checks.recipe();
     checks.data(data);
 }
 
@@ -137,6 +141,37 @@ impl Checks<'_> {
         }
     }
 
+    /// Follows the size of an image through the list, to what the model takes.
+    fn sizes(&mut self) {
+        let input = &self.spec.input;
+        let (loaded, target) = ([input.loaded(); 2], input.size);
+        if input.loaded() < target {
+            let what = format!("`load_size` of {} px leaves nothing to crop {target} px from", input.loaded());
+            return self.say(
+                &["input.load_size", "input.size"],
+                what,
+                &["images are cropped from `load_size` to `size`".into()],
+            );
+        }
+        let (mut size, mut changed) = (loaded, None);
+        for (index, entry) in self.spec.augment.iter().enumerate() {
+            let path = format!("augment.{index}");
+            match entry.as_dyn().output_size(size, target) {
+                Err(why) => return self.say(&[&path], format!("`{}`: {why}", entry.name()), &[]),
+                Ok(after) if after != size => (size, changed) = (after, Some(path)),
+                Ok(_) => {}
+            }
+        }
+        if let Some(path) = changed.filter(|_| size.iter().any(|&side| side < target)) {
+            let what = format!("the list leaves images of {} x {} px, `input.size` is {target}", size[0], size[1]);
+            self.say(
+                &[&path, "input.size"],
+                what,
+                &["`random_crop`, `random_resized_crop` and `center_crop` without a `size` leave `input.size`".into()],
+            );
+        }
+    }
+
     fn augment(&mut self) {
         let mut batch = None;
         for (index, entry) in self.spec.augment.iter().enumerate() {
@@ -212,6 +247,41 @@ impl Checks<'_> {
         }
     }
 
+    fn groups(&mut self) {
+        if self.spec.groups.is_empty() {
+            return;
+        }
+        let Ok(names) = backbone::parameter_names(&self.spec.backbone.name) else { return };
+        for (index, group) in self.spec.groups.iter().enumerate() {
+            if !names.iter().any(|name| matches(&group.pattern, name)) {
+                let path = format!("groups.{index}");
+                let what = format!("{:?} matches no parameter of {}", group.pattern, self.spec.backbone.name);
+                let like = names.iter().take(5).map(String::as_str).collect::<Vec<_>>().join(", ");
+                self.say(&[&path, "groups"], what, &[format!("`*` stands for anything; names look like {like}")]);
+            }
+        }
+    }
+
+    /// Parts of a recipe that exclude each other or come too late.
+    fn recipe(&mut self) {
+        let epochs = self.spec.epochs;
+        if let Some(swa) = &self.spec.swa {
+            if self.spec.ema.is_some() {
+                let help = ["keep one: both put averaged weights in place of the trained ones".to_string()];
+                self.say(&["swa", "ema"], "`swa` and `ema` exclude each other", &help);
+            }
+            if swa.start > epochs {
+                let what = format!("`swa` starts in epoch {}, and training ends after {epochs}", swa.start);
+                self.say(&["swa.start", "epochs"], what, &["lower `swa.start` or raise `epochs`".into()]);
+            }
+        }
+        let mixer = self.spec.augment.iter().find(|entry| entry.as_dyn().scope() == Scope::Batch);
+        if let (Some(_), Some(mixer)) = (&self.spec.supcon, mixer) {
+            let what = format!("`supcon` compares classes, and `{}` mixes the labels of a batch", mixer.name());
+            self.say(&["supcon", "augment"], what, &["leave out one of them".into()]);
+        }
+    }
+
     fn data(&mut self, data: &mut Data) {
         let family = format!("data.{}", self.spec.data.name());
         let listing = match data.list(&self.spec.data) {
@@ -222,6 +292,17 @@ impl Checks<'_> {
         if let Err(why) = self.spec.loss.as_dyn().check(listing.classes.len()) {
             let path = format!("loss.{}", self.spec.loss.name());
             self.say(&[&path, "loss"], format!("`{path}`: {why}"), &[]);
+        }
+        for (index, entry) in self.spec.augment.iter().enumerate() {
+            if let Err(why) = entry.as_dyn().check_classes(&listing.classes) {
+                self.say(&[&format!("augment.{index}")], format!("`{}`: {why}", entry.name()), &[]);
+            }
+        }
+        if let Some(synthesize) = &self.spec.synthesize
+            && let Err((key, why)) = synthesize.as_dyn().check(&listing.classes, self.spec.input.size)
+        {
+            let path = format!("synthesize.{}", synthesize.name());
+            self.say(&[&format!("{path}.{key}"), &path], format!("`{path}.{key}`: {why}"), &[]);
         }
         let (images, batch) = (listing.train.len(), self.spec.batch_size);
         if self.spec.drop_last && images < batch {

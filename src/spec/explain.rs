@@ -144,6 +144,7 @@ fn family_word(key: &str) -> &'static str {
         "optimizer" => "optimizer",
         "scheduler" => "scheduler",
         "loss" => "loss",
+        "synthesize" => "synthesizer",
         _ => "component",
     }
 }
@@ -251,7 +252,8 @@ fn sample(shape: Shape, depth: usize) -> String {
             let required = shape.required();
             let typical = |shape: &Shape| shape.default().is_some_and(|default| !default.is_null());
             let shown: Vec<_> = keys.iter().filter(|(key, shape)| required.contains(key) || typical(shape)).collect();
-            let shown = if shown.is_empty() { keys.iter().take(1).collect() } else { shown };
+            // A component whose keys all follow from others is written without any.
+            let shown = if shown.is_empty() && depth > 0 { keys.iter().take(1).collect() } else { shown };
             table(shown.into_iter().map(|(key, shape)| (*key, sample(*shape, depth + 1))))
         }
         Kind::Component(names) => table(names.first().map(|(name, shape)| (*name, sample(*shape, depth + 1)))),

@@ -10,6 +10,7 @@ mod explain;
 mod load;
 mod merge;
 mod mistake;
+pub mod recipe;
 mod resolve;
 mod run;
 mod schema;

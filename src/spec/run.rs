@@ -1,5 +1,6 @@
 //! The resolved specification of one run: everything that decides its numbers, beside its seed.
 
+use super::recipe::{Distill, Group, Supcon, Swa};
 use crate::{
     augment::AugmentSpec,
     data::{DataSpec, Interpolation},
@@ -7,6 +8,7 @@ use crate::{
     loss::LossSpec,
     optim::OptimizerSpec,
     schedule::ScheduleSpec,
+    synthesize::SynthesizerSpec,
 };
 use garde::Validate;
 use schemars::JsonSchema;
@@ -19,6 +21,10 @@ pub struct RunSpec {
     /// Where images and labels come from.
     #[garde(dive)]
     pub data: DataSpec,
+    /// Makes images from the training images and mixes them in, into training alone.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[garde(dive)]
+    pub synthesize: Option<SynthesizerSpec>,
     /// What training and validation share: size, interpolation, normalization.
     #[serde(default)]
     #[garde(dive)]
@@ -43,6 +49,14 @@ pub struct RunSpec {
     #[serde(default = "default_loss")]
     #[garde(dive)]
     pub loss: LossSpec,
+    /// Adds supervised contrastive learning to the loss.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[garde(dive)]
+    pub supcon: Option<Supcon>,
+    /// Learns from a finished run beside the labels.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[garde(dive)]
+    pub distill: Option<Distill>,
     /// Augmentations of training images, in order.
     #[serde(default)]
     #[garde(dive)]
@@ -83,10 +97,24 @@ pub struct RunSpec {
     #[serde(default)]
     #[garde(skip)]
     pub weight_decay_on: WeightDecayOn,
+    /// Parameters with a learning rate or weight decay of their own; of several that match one, the last counts.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[garde(dive)]
+    pub groups: Vec<Group>,
+    /// Times the learning rate once for every layer behind a parameter's, the head's being whole: timm's
+    /// `param_groups_layer_decay`. Clark et al. 2020, arXiv:2003.10555.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[garde(inner(range(min = 1e-6, max = 1.0)))]
+    #[schemars(range(min = 1e-6, max = 1.0))]
+    pub layer_decay: Option<f64>,
     /// Exponential moving average of the weights, used for evaluation and saved as the model.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[garde(dive)]
     pub ema: Option<Ema>,
+    /// Plain average of the weights of the last epochs, used for evaluation and saved as the model.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[garde(dive)]
+    pub swa: Option<Swa>,
     /// Parameters that are not trained, by name; `*` stands for anything, e.g. `layer1.*`.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[garde(skip)]
@@ -123,10 +151,16 @@ pub struct RunSpec {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema, Validate)]
 #[serde(deny_unknown_fields, default)]
 pub struct Input {
-    /// Width and height after resizing, in pixels.
+    /// Width and height of what the model sees, in pixels; images are resized to it unless `load_size` is given.
     #[garde(range(min = 8, max = 4096))]
     #[schemars(range(min = 8, max = 4096))]
     pub size: usize,
+    /// Width and height that images are resized to and cached at; augmentations see them at this size, and where none
+    /// crops, as in validation and prediction, the middle `size` pixels are taken. timm's `crop_pct` is `size / load_size`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[garde(inner(range(min = 8, max = 4096)))]
+    #[schemars(range(min = 8, max = 4096))]
+    pub load_size: Option<usize>,
     /// Pillow's filter, always antialiased.
     #[garde(skip)]
     pub interpolation: Interpolation,
@@ -143,7 +177,14 @@ pub struct Input {
 
 impl Default for Input {
     fn default() -> Self {
-        Self { size: 224, interpolation: Interpolation::default(), mean: None, std: None }
+        Self { size: 224, load_size: None, interpolation: Interpolation::default(), mean: None, std: None }
+    }
+}
+
+impl Input {
+    /// Width and height of decoded images, before augmentation and cropping.
+    pub fn loaded(&self) -> usize {
+        self.load_size.unwrap_or(self.size)
     }
 }
 

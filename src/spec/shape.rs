@@ -219,18 +219,32 @@ impl<'a> Shape<'a> {
         }
     }
 
-    /// Every path of keys below, `optimizer.adam.lr` and the tables above it, without the insides of lists.
+    /// Every path of keys below, `optimizer.adam.lr` and the tables above it, without the insides of lists, and without
+    /// what a component holds of its own family.
     pub fn paths(self) -> Vec<String> {
-        let keys = match self.kind() {
-            Kind::Table(keys) | Kind::Component(keys) => keys,
-            Kind::Any(branches) => return branches.into_iter().flat_map(Shape::paths).collect(),
-            _ => return Vec::new(),
-        };
-        let below = |(key, shape): (&str, Shape)| {
-            let inner = shape.paths().into_iter().map(|path| format!("{key}.{path}")).collect::<Vec<_>>();
-            [vec![key.to_string()], inner].concat()
-        };
-        keys.into_iter().flat_map(below).collect()
+        self.paths_within(&mut Vec::new())
+    }
+
+    /// `above` are the places this one lies in: a type that holds itself would never end.
+    fn paths_within(self, above: &mut Vec<&'a Json>) -> Vec<String> {
+        let here = self.effective().node;
+        if above.iter().any(|place| std::ptr::eq(*place, here)) {
+            return Vec::new();
+        }
+        above.push(here);
+        let mut paths = Vec::new();
+        match self.kind() {
+            Kind::Table(keys) | Kind::Component(keys) => {
+                for (key, shape) in keys {
+                    paths.push(key.to_string());
+                    paths.extend(shape.paths_within(above).into_iter().map(|path| format!("{key}.{path}")));
+                }
+            }
+            Kind::Any(branches) => paths.extend(branches.into_iter().flat_map(|branch| branch.paths_within(above))),
+            _ => {}
+        }
+        above.pop();
+        paths
     }
 
     /// In words: `a whole number of at least 1`.

@@ -24,4 +24,23 @@ impl Image {
         let at = (y * self.width + x) * 3;
         self.pixels[at..at + 3].copy_from_slice(&rgb);
     }
+
+    /// Keeps the part of `width x height` whose upper left corner is at `(x, y)`, in place; what lies outside is cut off.
+    pub fn crop(&mut self, [x, y]: [usize; 2], [width, height]: [usize; 2]) {
+        let (x, y) = (x.min(self.width), y.min(self.height));
+        let (width, height) = (width.min(self.width - x), height.min(self.height - y));
+        for row in 0..height {
+            let from = ((y + row) * self.width + x) * 3;
+            self.pixels.copy_within(from..from + width * 3, row * width * 3);
+        }
+        self.pixels.truncate(width * height * 3);
+        (self.width, self.height) = (width, height);
+    }
+
+    /// Keeps the middle `side x side` pixels; an image that is not larger stays. torchvision's `CenterCrop`.
+    pub fn center_crop(&mut self, side: usize) {
+        // Halves go to the even neighbour, as Python's `round`.
+        let margin = |length: usize| (length.saturating_sub(side) as f64 / 2.0).round_ties_even() as usize;
+        self.crop([margin(self.width), margin(self.height)], [side; 2]);
+    }
 }

@@ -24,14 +24,16 @@ pub struct Pass {
     pub train: bool,
     /// Keyed by (seed, step); each layer derives its own from its name.
     pub key: Key,
+    /// The share of this batch in batch normalization's running statistics, torch's `momentum`; `None`: the layer's own.
+    pub momentum: Option<f64>,
 }
 
 impl Pass {
     pub fn eval() -> Self {
-        Self { train: false, key: Key::new(0) }
+        Self { train: false, key: Key::new(0), momentum: None }
     }
 
     pub fn train(key: Key) -> Self {
-        Self { train: true, key }
+        Self { train: true, key, momentum: None }
     }
 }

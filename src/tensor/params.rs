@@ -28,6 +28,11 @@ impl Weight {
         &self.name
     }
 
+    /// Whether the name matches a pattern, see [`matches`].
+    pub fn matches(&self, pattern: &str) -> bool {
+        matches(pattern, &self.name)
+    }
+
     /// The value to compute with: on the tape when this pass trains it, detached otherwise.
     pub fn get(&self, pass: &Pass) -> Tensor {
         match pass.train && self.trainable() {
@@ -161,5 +166,29 @@ impl Builder {
         let weight = Weight { name: name.into(), var: Var::from_tensor(&value)?, buffer, frozen: Arc::default() };
         self.params.borrow_mut().weights.push(weight.clone());
         Ok(weight)
+    }
+}
+
+/// Whether a parameter's name matches `pattern`, in which `*` stands for any run of characters.
+pub fn matches(pattern: &str, name: &str) -> bool {
+    match pattern.split_once('*') {
+        None => pattern == name,
+        Some((head, tail)) => name.strip_prefix(head).is_some_and(|rest| {
+            (0..=rest.len()).filter(|at| rest.is_char_boundary(*at)).any(|at| matches(tail, &rest[at..]))
+        }),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::matches;
+
+    #[test]
+    fn patterns() {
+        assert!(matches("layer1.*", "layer1.0.conv1.weight"));
+        assert!(matches("*bn*.bias", "layer1.0.bn1.bias"));
+        assert!(matches("fc.weight", "fc.weight"));
+        assert!(!matches("fc", "fc.weight"));
+        assert!(!matches("layer1.*", "layer2.0.conv1.weight"));
     }
 }

@@ -1,33 +1,48 @@
-//! Exponential moving average of the weights, as timm's `ModelEmaV3`: buffers are averaged too, counters copied.
+//! Averages of the weights: exponential, as timm's `ModelEmaV3` (buffers are averaged too, counters copied), or the plain
+//! mean over epochs, as torch's `AveragedModel` (buffers are copied and batch normalization's statistics taken anew).
 
+use super::batches::Batches;
 use crate::{
+    backbone::Model,
     error::Result,
-    spec::Ema,
+    spec::{Ema, RunSpec, recipe::Swa},
     tensor::{
-        DType, Params, Tensor, Weight,
+        DType, Key, Params, Pass, Tensor, Weight,
         safetensors::{Array, Stored},
     },
 };
+
 pub struct Average {
-    spec: Ema,
+    kind: Kind,
     /// In the order of the model's parameters.
     values: Vec<Tensor>,
+}
+
+enum Kind {
+    Ema(Ema),
+    Swa(Swa),
 }
 
 /// The trained values, set aside while the averaged ones are in the model.
 pub struct Trained(Vec<Tensor>);
 
 impl Average {
-    /// Starts at the model's values.
-    pub fn new(spec: &Ema, params: &Params) -> Result<Self> {
-        Ok(Self { spec: spec.clone(), values: copies(params)? })
+    /// The specification's average, where it has one; it starts at the model's values.
+    pub fn new(spec: &RunSpec, params: &Params) -> Result<Option<Self>> {
+        let kind = match (&spec.ema, &spec.swa) {
+            (Some(ema), _) => Kind::Ema(ema.clone()),
+            (None, Some(swa)) => Kind::Swa(swa.clone()),
+            (None, None) => return Ok(None),
+        };
+        Ok(Some(Self { kind, values: copies(params)? }))
     }
 
-    /// Takes the values after this step (from 1) in.
-    pub fn update(&mut self, params: &Params, step: u64) -> Result<()> {
-        let keep = match self.spec.warmup {
-            true => self.spec.decay.min((1.0 + step as f64) / (10.0 + step as f64)),
-            false => self.spec.decay,
+    /// Takes the values after this step (from 1) into an exponential average.
+    pub fn after_step(&mut self, params: &Params, step: u64) -> Result<()> {
+        let Kind::Ema(ema) = &self.kind else { return Ok(()) };
+        let keep = match ema.warmup {
+            true => ema.decay.min((1.0 + step as f64) / (10.0 + step as f64)),
+            false => ema.decay,
         };
         for (value, weight) in self.values.iter_mut().zip(params.iter()) {
             let new = weight.var().as_detached_tensor();
@@ -35,6 +50,51 @@ impl Average {
                 DType::I64 => new.copy()?,
                 _ => ((&*value * keep)? + (new * (1.0 - keep))?)?,
             };
+        }
+        Ok(())
+    }
+
+    /// Takes the values at the end of this epoch (from 1) into a plain average.
+    pub fn after_epoch(&mut self, params: &Params, epoch: u32) -> Result<()> {
+        let Kind::Swa(swa) = &self.kind else { return Ok(()) };
+        if !swa.takes(epoch) {
+            return Ok(());
+        }
+        let share = 1.0 / f64::from(swa.averaged(epoch));
+        for (value, weight) in self.values.iter_mut().zip(params.iter()) {
+            let new = weight.var().as_detached_tensor();
+            *value = match weight.is_buffer() || share == 1.0 {
+                true => new.copy()?,
+                false => (&*value + ((new - &*value)? * share)?)?,
+            };
+        }
+        Ok(())
+    }
+
+    /// Whether there is anything in the average at the end of this epoch.
+    pub fn ready(&self, epoch: u32) -> bool {
+        match &self.kind {
+            Kind::Ema(_) => true,
+            Kind::Swa(swa) => swa.averaged(epoch) > 0,
+        }
+    }
+
+    /// Takes batch normalization's statistics of the averaged weights, which are in the model, from the training images of
+    /// this epoch (from 1): the mean over its batches, as torch's `update_bn`. An exponential average has its own.
+    pub fn take_statistics(&self, model: &Model, batches: &Batches, epoch: u32, key: Key) -> Result<()> {
+        let normalized = model.params.iter().any(|weight| weight.name().ends_with("running_mean"));
+        if matches!(self.kind, Kind::Ema(_)) || !normalized {
+            return Ok(());
+        }
+        let (epoch, mut seen) = (epoch.saturating_sub(1), 0u64);
+        let order = batches.order(epoch);
+        for step in 0..batches.steps_per_epoch() {
+            for chunk in batches.chunks(&order, step) {
+                seen += 1;
+                let key = key.named("statistics").with(epoch.into()).with(seen);
+                let pass = Pass { momentum: Some(1.0 / seen as f64), ..Pass::train(key) };
+                model.net.features(&batches.load(&chunk, epoch)?.images, &pass)?;
+            }
         }
         Ok(())
     }

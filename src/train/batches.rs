@@ -2,8 +2,8 @@
 
 use super::{Job, image_tensor};
 use crate::{
-    augment::{self, AugmentSpec, Scope},
-    data::{self, Split},
+    augment::{self, AugmentSpec, Context, Scope},
+    data::Split,
     error::{Error, Result},
     spec::RunSpec,
     tensor::{Image, Key, Tensor},
@@ -67,9 +67,20 @@ impl Images {
         let count = samples.len();
         let mut pixels = vec![0.0; count * self.bytes()];
         pixels.par_chunks_exact_mut(self.bytes()).zip(samples).for_each(|(out, sample)| {
-            augment::normalize(split.image(sample), self.normalize.mean, self.normalize.std, out);
+            self.middle(split.image(sample), split.size, out);
         });
         image_tensor(pixels, count, self.size, &self.device)
+    }
+
+    /// Normalizes the middle of a square picture with sides of `side`.
+    fn middle(&self, pixels: &[u8], side: usize, out: &mut [f32]) {
+        let Normalize { mean, std } = self.normalize;
+        if side == self.size {
+            return augment::normalize(pixels, mean, std, out);
+        }
+        let mut image = Image { width: side, height: side, pixels: pixels.to_vec() };
+        image.center_crop(self.size);
+        augment::normalize(&image.pixels, mean, std, out);
     }
 
     fn bytes(&self) -> usize {
@@ -80,7 +91,7 @@ impl Images {
 pub struct Batches<'a> {
     spec: &'a RunSpec,
     split: &'a Split,
-    classes: usize,
+    classes: &'a [String],
     key: Key,
     pub images: Images,
     /// The most images of one forward pass.
@@ -92,7 +103,7 @@ impl<'a> Batches<'a> {
         let batches = Self {
             spec: job.spec,
             split: &job.data.train,
-            classes: job.data.classes.len(),
+            classes: &job.data.classes,
             key,
             images: Images::new(job.spec, &job.device)?,
             micro_batch: job.micro_batch.unwrap_or(job.spec.batch_size).clamp(1, job.spec.batch_size),
@@ -100,7 +111,7 @@ impl<'a> Batches<'a> {
         match batches.per_epoch() {
             0 => Err(Error::user(format!(
                 "drop_last leaves no batch: {} training images, batch_size = {}",
-                batches.split.items.len(),
+                batches.split.per_epoch(),
                 job.spec.batch_size
             ))),
             _ => Ok(batches),
@@ -109,8 +120,7 @@ impl<'a> Batches<'a> {
 
     /// The order of the training images in this epoch.
     pub fn order(&self, epoch: u32) -> Vec<usize> {
-        let key = self.key.named("order").with(epoch.into());
-        data::batches::epoch_order(self.split.items.len(), self.spec.shuffle, key)
+        self.split.order(epoch, self.spec.shuffle, self.key.named("order"))
     }
 
     /// Optimizer steps of one epoch.
@@ -119,7 +129,7 @@ impl<'a> Batches<'a> {
     }
 
     fn per_epoch(&self) -> usize {
-        let (images, batch) = (self.split.items.len(), self.spec.batch_size);
+        let (images, batch) = (self.split.per_epoch(), self.spec.batch_size);
         if self.spec.drop_last { images / batch } else { images.div_ceil(batch) }
     }
 
@@ -152,7 +162,7 @@ impl<'a> Batches<'a> {
             .zip(chunk.samples)
             .try_for_each(|(out, &sample)| self.augmented(sample, key.with(sample as u64), out))?;
         let classes: Vec<u32> = chunk.samples.iter().map(|&sample| self.split.items[sample].target).collect();
-        let mut targets = one_hot(&classes, self.classes);
+        let mut targets = one_hot(&classes, self.classes.len());
         let mixes = self.spec.augment.iter().any(|augment| augment.as_dyn().scope() == Scope::Batch);
         if mixes {
             let mut batch = augment::Batch {
@@ -161,27 +171,34 @@ impl<'a> Batches<'a> {
                 samples: count,
                 height: self.images.size,
                 width: self.images.size,
-                classes: self.classes,
+                classes: self.classes.len(),
             };
             let key = self.key.named("mix").with(epoch).with(chunk.batch).with(chunk.part);
             augment::batch(&self.spec.augment, &mut batch, key)?;
         }
         Ok(Batch {
             images: image_tensor(pixels, count, self.images.size, &self.images.device)?,
-            targets: Tensor::from_vec(targets, (count, self.classes), &self.images.device)?,
+            targets: Tensor::from_vec(targets, (count, self.classes.len()), &self.images.device)?,
             classes: (!mixes).then_some(classes),
         })
     }
 
     fn augmented(&self, sample: usize, key: Key, out: &mut [f32]) -> Result<()> {
-        let (pixels, size) = (self.split.image(sample), self.images.size);
-        let Normalize { mean, std } = self.images.normalize;
+        let (pixels, side, size) = (self.split.image(sample), self.split.size, self.images.size);
         if self.spec.augment.iter().all(|augment: &AugmentSpec| augment.as_dyn().scope() == Scope::Batch) {
-            augment::normalize(pixels, mean, std, out);
+            self.images.middle(pixels, side, out);
             return Ok(());
         }
-        let mut image = Image { width: size, height: size, pixels: pixels.to_vec() };
-        augment::sample(&self.spec.augment, &mut image, key)?;
+        let Normalize { mean, std } = self.images.normalize;
+        let class = self.split.items[sample].target as usize;
+        let context = Context { class, classes: self.classes, size, mean, std };
+        let mut image = Image { width: side, height: side, pixels: pixels.to_vec() };
+        augment::sample(&self.spec.augment, &mut image, &context, key)?;
+        image.center_crop(size);
+        if (image.width, image.height) != (size, size) {
+            let left = format!("{} x {}", image.width, image.height);
+            return Err(Error::user(format!("the augment list leaves images of {left} px, input.size is {size}")));
+        }
         augment::normalize(&image.pixels, mean, std, out);
         Ok(())
     }

@@ -4,8 +4,11 @@ mod average;
 mod batches;
 mod checkpoint;
 mod evaluate;
+mod groups;
+mod objective;
 mod progress;
 pub mod speed;
+pub mod teacher;
 mod update;
 
 pub use batches::{Images, Normalize};
@@ -19,14 +22,15 @@ use crate::{
     data::Dataset,
     error::{Cause, Error, Result},
     event::{Event, Split, Values},
-    loss::Targets,
     schedule::{self, Clock},
     spec::{BackboneSpec, Keep, Precision, RunSpec, UsePretrained},
     tensor::{Key, Pass, Tensor},
 };
 use average::Average;
-use batches::Batches;
+use batches::{Batches, Chunk};
 use checkpoint::Folder;
+use groups::Groups;
+use objective::Objective;
 use progress::Progress;
 use std::{
     path::{Path, PathBuf},
@@ -76,6 +80,7 @@ struct Trainer<'a> {
     updater: Updater,
     average: Option<Average>,
     batches: Batches<'a>,
+    objective: Objective<'a>,
     folder: Folder,
     progress: Progress,
     /// The best epoch's evaluation, where this process made it.
@@ -90,8 +95,9 @@ impl<'a> Trainer<'a> {
         freeze(&model, &job.spec.freeze)?;
         let batches = Batches::new(job, key)?;
         Ok(Self {
-            updater: Updater::new(&job.spec.optimizer, &model.params, job.spec.weight_decay_on),
-            average: job.spec.ema.as_ref().map(|ema| Average::new(ema, &model.params)).transpose()?,
+            updater: Updater::new(&job.spec.optimizer, &model.params, &Groups::new(job.spec, &model)?),
+            objective: Objective::new(job)?,
+            average: Average::new(job.spec, &model.params)?,
             folder: Folder::create(job.dir)?,
             progress: Progress::default(),
             best: None,
@@ -145,35 +151,52 @@ impl<'a> Trainer<'a> {
             }
         }
         let values = self.progress.end_epoch();
+        if let Some(average) = &mut self.average {
+            average.after_epoch(&self.model.params, self.progress.epoch)?;
+        }
         self.progress.seconds += began.elapsed().as_secs_f64();
         emit(Event::Epoch { epoch: self.progress.epoch, split: Split::Train, values })
     }
 
-    /// One optimizer step: the batches it accumulates, backward, update, average.
+    /// One optimizer step: gradients, a second time where the optimizer wants them higher up, update, average.
     fn step(&mut self, order: &[usize]) -> Result<Values> {
         let spec = self.job.spec;
         let clock = self.progress.clock(self.batches.steps_per_epoch(), spec.epochs);
         let (lr, momentum) = rates(spec, &clock);
         let chunks = self.batches.chunks(order, self.progress.step_in_epoch);
-        let mut total = 0.0;
-        for (place, chunk) in chunks.iter().enumerate() {
-            let batch = self.batches.load(chunk, self.progress.epoch)?;
-            let key = Key::new(self.job.seed).named("drop").with(self.progress.step).with(place as u64);
-            let logits = self.model.net.forward(&batch.images, &Pass::train(key))?;
-            let targets = Targets { probabilities: &batch.targets, classes: batch.classes.as_deref() };
-            let loss = (spec.loss.as_dyn().loss(&logits, &targets)? * chunk.weight)?;
-            let value = f64::from(loss.to_scalar::<f32>()?);
-            self.finite(value)?;
-            total += value;
-            self.updater.accumulate(&loss.backward()?)?;
-            self.progress.count(&batch, &logits, value / chunk.weight)?;
+        let total = self.gradients(&chunks, true)?;
+        if let Some(sharpness) = spec.optimizer.as_dyn().sharpness() {
+            let raised = self.updater.climb(sharpness).map_err(|error| self.at_step(error))?;
+            self.gradients(&chunks, false)?;
+            raised.restore()?;
         }
         self.updater.step(lr, momentum, spec.clip_grad_norm).map_err(|error| self.at_step(error))?;
         self.progress.step_done();
         if let Some(average) = &mut self.average {
-            average.update(&self.model.params, self.progress.step)?;
+            average.after_step(&self.model.params, self.progress.step)?;
         }
         Ok(Values::from([("loss".into(), total), ("lr".into(), lr)]))
+    }
+
+    /// Forward and backward over the batches of a step; returns their loss. What a second time sees is the same, so it
+    /// neither counts nor enters running statistics.
+    fn gradients(&mut self, chunks: &[Chunk], first: bool) -> Result<f64> {
+        let mut total = 0.0;
+        for (place, chunk) in chunks.iter().enumerate() {
+            let batch = self.batches.load(chunk, self.progress.epoch)?;
+            let key = Key::new(self.job.seed).named("drop").with(self.progress.step).with(place as u64);
+            let pass = Pass { momentum: (!first).then_some(0.0), ..Pass::train(key) };
+            let (logits, loss) = self.objective.loss(&self.model, &batch, &pass)?;
+            let loss = (loss * chunk.weight)?;
+            let value = f64::from(loss.to_scalar::<f32>()?);
+            self.finite(value)?;
+            total += value;
+            self.updater.accumulate(&loss.backward()?)?;
+            if first {
+                self.progress.count(&batch, &logits, value / chunk.weight)?;
+            }
+        }
+        Ok(total)
     }
 
     fn finite(&self, loss: f64) -> Result<()> {
@@ -197,13 +220,15 @@ impl<'a> Trainer<'a> {
         if !epoch.is_multiple_of(spec.eval_every) && epoch != spec.epochs {
             return Ok(());
         }
-        let evaluation = self.with_average(|trainer| trainer.evaluate())?;
-        emit(Event::Epoch { epoch, split: Split::Val, values: evaluation.values.clone() })?;
-        if self.progress.record(spec, &evaluation.values)? {
-            self.with_average(|trainer| trainer.folder.save_best(&trainer.model.params, epoch))?;
-            self.best = Some(evaluation);
-        }
-        Ok(())
+        self.with_average(|trainer| {
+            let evaluation = trainer.evaluate()?;
+            emit(Event::Epoch { epoch, split: Split::Val, values: evaluation.values.clone() })?;
+            if trainer.progress.record(spec, &evaluation.values)? {
+                trainer.folder.save_best(&trainer.model.params, epoch)?;
+                trainer.best = Some(evaluation);
+            }
+            Ok(())
+        })
     }
 
     fn evaluate(&self) -> Result<Evaluation> {
@@ -212,10 +237,12 @@ impl<'a> Trainer<'a> {
     }
 
     /// Runs `work` with the averaged weights in place of the trained ones, where there is an average.
-    fn with_average<T>(&mut self, work: impl FnOnce(&Self) -> Result<T>) -> Result<T> {
-        let Some(average) = self.average.take() else { return work(self) };
+    fn with_average<T>(&mut self, work: impl FnOnce(&mut Self) -> Result<T>) -> Result<T> {
+        let epoch = self.progress.epoch;
+        let Some(average) = self.average.take_if(|average| average.ready(epoch)) else { return work(self) };
         let trained = average.swap_in(&self.model.params)?;
-        let result = work(self);
+        let statistics = average.take_statistics(&self.model, &self.batches, epoch, Key::new(self.job.seed));
+        let result = statistics.and_then(|()| work(self));
         trained.restore(&self.model.params)?;
         self.average = Some(average);
         result
@@ -250,8 +277,23 @@ impl<'a> Trainer<'a> {
     }
 }
 
-/// The step's learning rate, behind the warm-up where there is one, and its momentum where the schedule cycles it.
+/// The step's learning rate and, where the schedule cycles it, momentum: the schedule's, until weight averaging has a rate
+/// of its own.
 fn rates(spec: &RunSpec, clock: &Clock) -> (f64, Option<f64>) {
+    let epoch = (clock.step / clock.steps_per_epoch.max(1)) as u32 + 1;
+    let Some((swa, lr)) = spec.swa.as_ref().and_then(|swa| Some((swa, swa.lr?))).filter(|(swa, _)| epoch >= swa.start)
+    else {
+        return scheduled(spec, clock);
+    };
+    let step = u64::from(swa.start - 1) * clock.steps_per_epoch;
+    let evaluations = ((swa.start - 1) / spec.eval_every) as usize;
+    let history = &clock.history[..evaluations.min(clock.history.len())];
+    let (from, momentum) = scheduled(spec, &Clock { step, history, ..*clock });
+    (swa.anneal(lr, from, epoch), momentum)
+}
+
+/// The schedule's learning rate, behind the warm-up where there is one, and its momentum.
+fn scheduled(spec: &RunSpec, clock: &Clock) -> (f64, Option<f64>) {
     let (base, schedule) = (spec.optimizer.as_dyn().lr(), spec.scheduler.as_dyn());
     match &spec.warmup {
         None => (schedule.lr(base, clock), schedule.momentum(clock)),
@@ -314,27 +356,10 @@ fn pretrained_weights(model: &Model, spec: &BackboneSpec, emit: &mut Emit) -> Re
 /// Freezes the parameters whose names match a pattern; a pattern that matches nothing is a mistake.
 fn freeze(model: &Model, patterns: &[String]) -> Result<()> {
     for pattern in patterns {
-        let matching: Vec<_> = model.params.iter().filter(|weight| matches(pattern, weight.name())).collect();
-        if matching.is_empty() {
-            let names: Vec<&str> = model.params.iter().map(|weight| weight.name()).take(5).collect();
-            return Err(Error::user(format!(
-                "freeze = \"{pattern}\" matches no parameter; names look like {}",
-                names.join(", ")
-            )));
-        }
-        matching.iter().for_each(|weight| weight.set_frozen(true));
+        groups::check(pattern, "freeze", model)?;
+        model.params.iter().filter(|weight| weight.matches(pattern)).for_each(|weight| weight.set_frozen(true));
     }
     Ok(())
-}
-
-/// Whether `name` matches `pattern`, in which `*` stands for any run of characters.
-fn matches(pattern: &str, name: &str) -> bool {
-    match pattern.split_once('*') {
-        None => pattern == name,
-        Some((head, tail)) => name.strip_prefix(head).is_some_and(|rest| {
-            (0..=rest.len()).filter(|at| rest.is_char_boundary(*at)).any(|at| matches(tail, &rest[at..]))
-        }),
-    }
 }
 
 fn device_name(device: &candle_core::Device) -> String {
@@ -348,18 +373,4 @@ fn device_name(device: &candle_core::Device) -> String {
 /// A tensor of images ready for a backbone.
 pub fn image_tensor(pixels: Vec<f32>, count: usize, size: usize, device: &candle_core::Device) -> Result<Tensor> {
     Ok(Tensor::from_vec(pixels, (count, size, size, 3), device)?)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::matches;
-
-    #[test]
-    fn patterns() {
-        assert!(matches("layer1.*", "layer1.0.conv1.weight"));
-        assert!(matches("*bn*.bias", "layer1.0.bn1.bias"));
-        assert!(matches("fc.weight", "fc.weight"));
-        assert!(!matches("fc", "fc.weight"));
-        assert!(!matches("layer1.*", "layer2.0.conv1.weight"));
-    }
 }

@@ -1,12 +1,11 @@
 //! How fast a full training step is, on resident data.
 
-use super::{image_tensor, update::Updater};
+use super::{groups::Groups, image_tensor, update::Updater};
 use crate::{
     backbone::{self, Options},
     error::{Error, Result},
     loss::{Loss, Targets, cross_entropy::CrossEntropy},
     optim::OptimizerSpec,
-    spec::WeightDecayOn,
     tensor::{Device, Key, Pass, Tensor},
 };
 use std::time::Instant;
@@ -37,7 +36,7 @@ pub fn measure(bench: &Bench) -> Result<Speed> {
     let device = Device::Cpu;
     let options = Options { classes: 2, drop_rate: 0.0, drop_path: 0.0, image_size: bench.size };
     let model = backbone::build(bench.backbone, &options, &device, Key::new(0))?;
-    let mut updater = Updater::new(&OptimizerSpec::adam(Default::default()), &model.params, WeightDecayOn::All);
+    let mut updater = Updater::new(&OptimizerSpec::adam(Default::default()), &model.params, &Groups::default());
     let (images, targets) = random_batch(bench, &device)?;
     let targets = Targets { probabilities: &targets, classes: None };
     let mut times = Vec::with_capacity(bench.steps);

@@ -5,7 +5,7 @@ Run: python tests/golden/loss.py
 import json, pathlib
 import torch, torch.nn.functional as F
 import timm, torchvision
-from timm.loss import BinaryCrossEntropy
+from timm.loss import AsymmetricLossSingleLabel, BinaryCrossEntropy
 from torchvision.ops import sigmoid_focal_loss
 
 torch.set_num_threads(1)
@@ -37,6 +37,14 @@ def reference(loss, z, classes, soft):
             other = sigmoid_focal_loss(z[:, 1] - z[:, 0], classes.to(z.dtype), alpha=a[1] if alpha else -1, gamma=gamma, reduction="mean")
             assert torch.allclose(value, other), (value, other)
         return value
+    if name == "asymmetric":
+        gamma_pos, gamma_neg, eps = p.get("gamma_pos", 1), p.get("gamma_neg", 4), p.get("eps", 0.1)
+        if soft is None:
+            return AsymmetricLossSingleLabel(gamma_pos=gamma_pos, gamma_neg=gamma_neg, eps=eps)(z, classes)
+        # timm takes classes only: each class's weight is mixed as the targets are.
+        prob = F.softmax(z, 1)
+        weight = soft * (1 - prob) ** gamma_pos + (1 - soft) * prob ** gamma_neg
+        return -((soft * (1 - eps) + eps / count) * weight * F.log_softmax(z, 1)).sum(1).mean()
     smoothing, threshold = p.get("label_smoothing", 0.0), p.get("target_threshold")
     pos = torch.tensor(p["pos_weight"], dtype=z.dtype) if "pos_weight" in p else None
     module = BinaryCrossEntropy(smoothing=smoothing, target_threshold=threshold, pos_weight=pos)
@@ -57,6 +65,8 @@ LOSSES = [
     {"bce": {"label_smoothing": 0.1}},
     {"bce": {"target_threshold": 0.2}},
     {"bce": {"label_smoothing": 0.1, "pos_weight": "C"}},
+    {"asymmetric": {}},
+    {"asymmetric": {"gamma_pos": 0.0, "gamma_neg": 2.0, "eps": 0.0}},
 ]
 cases = []
 for count in (2, 4):
@@ -73,5 +83,32 @@ for count in (2, 4):
             value.backward()
             case = {"loss": loss, "logits": logits.tolist(), "classes": classes.tolist(), "mixed": None if soft is None else soft.tolist()}
             cases.append({**case, "value": value.item(), "gradient": z.grad.tolist()})
+
+
+def supervised_contrastive(features, classes, temperature):
+    """L_out of the paper, as HobbitLong/SupContrast computes it with one view: means over the others of the class."""
+    z = F.normalize(features, dim=1)
+    logits = z @ z.T / temperature
+    others = ~torch.eye(len(z), dtype=torch.bool)
+    log_prob = logits - torch.logsumexp(logits.masked_fill(~others, -torch.inf), 1, keepdim=True)
+    positives = (classes[:, None] == classes[None]) & others
+    anchors = positives.any(1)
+    return -((log_prob * positives).sum(1)[anchors] / positives.sum(1)[anchors]).mean()
+
+
+terms = []
+for classes, temperature in (([0, 1, 0, 1, 1, 0], 0.07), ([0, 1, 2, 0, 1, 1], 0.5), ([0, 0, 0, 0, 0, 1], 0.1)):
+    features = torch.randn(N, 5).float()
+    x = features.double().requires_grad_()
+    value = supervised_contrastive(x, torch.tensor(classes), temperature)
+    value.backward()
+    terms.append({"features": features.tolist(), "classes": classes, "temperature": temperature, "value": value.item(), "gradient": x.grad.tolist()})
+distilled = []
+for count, temperature in ((2, 4.0), (4, 1.0), (3, 2.5)):
+    student, teacher = (torch.randn(N, count) * 3).float(), (torch.randn(N, count) * 3).float()
+    z = student.double().requires_grad_()
+    value = F.kl_div(F.log_softmax(z / temperature, 1), F.softmax(teacher.double() / temperature, 1), reduction="batchmean") * temperature**2
+    value.backward()
+    distilled.append({"student": student.tolist(), "teacher": teacher.tolist(), "temperature": temperature, "value": value.item(), "gradient": z.grad.tolist()})
 out = pathlib.Path(__file__).with_suffix(".json")
-out.write_text(json.dumps({"torch": torch.__version__, "timm": timm.__version__, "torchvision": torchvision.__version__, "cases": cases}))
+out.write_text(json.dumps({"torch": torch.__version__, "timm": timm.__version__, "torchvision": torchvision.__version__, "cases": cases, "supcon": terms, "distill": distilled}))

@@ -2,6 +2,7 @@
 //! differences, against torch's numbers, and bit for bit under any number of threads.
 
 mod attention;
+mod bias;
 mod check;
 mod elementwise;
 mod group_norm;
@@ -13,3 +14,4 @@ mod pad;
 mod pool;
 mod threads;
 mod torch;
+mod upsample;

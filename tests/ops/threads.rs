@@ -31,6 +31,8 @@ fn operations() -> Vec<(&'static str, Vec<Input>, Operation)> {
         }),
         ("pad", vec![image()], Box::new(|x| ops::pad2d(&x[0], [[1, 2], [0, 1]], 0.0))),
         ("gelu", vec![image()], Box::new(|x| ops::activate(&x[0], Activation::Gelu))),
+        ("bias", vec![image(), normal(&[24], 2)], Box::new(|x| ops::bias(&x[0], &x[1], Activation::Silu))),
+        ("upsample", vec![image()], Box::new(|x| ops::upsample_nearest2x(&x[0]))),
         ("gate", vec![image(), normal(&[5, 24], 2)], Box::new(|x| ops::gate_channels(&x[0], &x[1]))),
         ("max pool", vec![image()], Box::new(|x| ops::max_pool2d(&x[0], Window::square(3, 2, 1)))),
         ("avg pool", vec![image()], Box::new(|x| ops::avg_pool2d(&x[0], Window::square(3, 2, 1)))),

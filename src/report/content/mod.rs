@@ -3,11 +3,13 @@
 mod details;
 mod experiments;
 mod headline;
+mod pictures;
 
 pub use headline::verdict;
 
 use super::{figures, figures::Figure, study::Study};
 use crate::error::Result;
+use std::path::Path;
 
 /// A whole report.
 pub struct Document {
@@ -30,11 +32,21 @@ pub enum Block {
     List(Vec<String>),
     Table(Table),
     Figure(Figure),
+    Picture(Picture),
     /// Preformatted text that is folded away, and its summary.
     Folded {
         summary: String,
         text: String,
     },
+}
+
+/// A picture that stands in the sweep's folder.
+pub struct Picture {
+    /// Of its file below `figures/`.
+    pub file: String,
+    pub caption: String,
+    /// A PNG file's bytes.
+    pub png: Vec<u8>,
 }
 
 /// A table whose cells are plain text.
@@ -81,14 +93,15 @@ impl Section {
 }
 
 impl Document {
-    /// Writes down what a study found.
-    pub fn of(study: &Study) -> Result<Self> {
+    /// Writes down what a study found; `dir` is the sweep's folder.
+    pub fn of(study: &Study, dir: &Path) -> Result<Self> {
         let mut sections = vec![experiments::section(study)];
         sections.extend(experiments::points(study));
         sections.extend(figures::all(study)?.into_iter().map(|figure| {
             let heading = figure.title.clone();
             Section { heading, blocks: vec![Block::Figure(figure)] }
         }));
+        sections.extend(pictures::synthesized(study, &dir.join("figures")));
         sections.extend(details::metrics(study));
         sections.extend(details::images(study));
         sections.extend(details::differences(study));

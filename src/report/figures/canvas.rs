@@ -76,10 +76,11 @@ fn png(drawing: &impl Drawing) -> Result<Vec<u8>> {
         // plotters takes the middle of the line for that of its letters.
         draw_on(drawing, &area, PNG_SCALE, 0.14)?;
     }
-    encode(wide, high, &pixels).map_err(Error::bug).context(|| "a figure".into())
+    encode_png(wide, high, &pixels).map_err(Error::bug).context(|| "a figure".into())
 }
 
-fn encode(width: u32, height: u32, rgb: &[u8]) -> Result<Vec<u8>, png::EncodingError> {
+/// A PNG file's bytes of `height * width * 3` bytes of RGB.
+pub fn encode_png(width: u32, height: u32, rgb: &[u8]) -> Result<Vec<u8>, png::EncodingError> {
     let mut bytes = Vec::new();
     let mut encoder = png::Encoder::new(&mut bytes, width, height);
     encoder.set_color(png::ColorType::Rgb);
@@ -101,7 +102,7 @@ fn draw_on<B: DrawingBackend>(
 
 /// The font measures text and draws it in PNG files, so that no font of the system is needed; SVG text is left to the
 /// viewer's own sans-serif.
-fn register_font() -> Result<()> {
+pub fn register_font() -> Result<()> {
     static ONCE: Once = Once::new();
     let mut registered = Ok(());
     ONCE.call_once(|| {

@@ -13,6 +13,7 @@ use super::{
 };
 use crate::error::Result;
 use canvas::{Drawing, PALETTE};
+pub use canvas::{encode_png, register_font};
 use plotters::prelude::RGBColor;
 use std::collections::BTreeMap;
 

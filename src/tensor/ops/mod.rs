@@ -4,6 +4,7 @@
 //! the tape can be replaced behind them. An operation computes a gradient only for the inputs that are on the tape.
 
 mod attention;
+mod bias;
 mod conv;
 mod drop;
 mod elementwise;
@@ -13,7 +14,7 @@ mod lanes;
 mod layer_norm;
 mod linear;
 mod loss;
-mod matrix;
+pub mod matrix;
 mod memory;
 mod norm;
 mod pad;
@@ -22,6 +23,9 @@ mod simd;
 mod tokens;
 
 pub use attention::attention;
+mod upsample;
+
+pub use bias::bias;
 pub use conv::conv2d;
 pub use drop::{drop_path, dropout};
 pub use elementwise::activate;
@@ -33,6 +37,7 @@ pub use norm::{batch_norm_eval, batch_norm_train, group_norm};
 pub use pad::{pad2d, same_padding};
 pub use pool::{avg_pool2d, global_avg_pool, max_pool2d};
 pub use tokens::tokens;
+pub use upsample::upsample_nearest2x;
 
 /// The nonlinearity fused behind another operation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -1,0 +1,123 @@
+//! Augmentations that gradients flow through, of real and made images alike, so that a discriminator cannot learn a few
+//! real images by heart. Zhao et al. 2020, arXiv:2006.10738: `DiffAugment(policy="color,translation,cutout")`.
+
+use crate::{
+    error::Result,
+    tensor::{Rng, Tensor},
+};
+use candle_core::{CpuStorage, CustomOp1, Layout, Result as Candle, Shape, bail};
+
+/// What happens to one image.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Change {
+    /// Added to every value.
+    pub brightness: f32,
+    /// Factor of the distance to each pixel's mean over the channels.
+    pub saturation: f32,
+    /// Factor of the distance to the image's mean.
+    pub contrast: f32,
+    /// Pixels the image moves to the right and down; what comes in is 0.
+    pub shift: [i32; 2],
+    /// Columns and rows that become 0: from the first, to the second, which is left out.
+    pub cutout: [[i32; 2]; 2],
+}
+
+impl Change {
+    /// The original's distributions, for images of `size x size`.
+    pub fn draw(size: usize, rng: &mut Rng) -> Self {
+        let reach = (size as f64 * 0.125 + 0.5) as i32;
+        let hole = (size as f64 * 0.5 + 0.5) as i32;
+        let mut shift = || rng.below(2 * reach as usize + 1) as i32 - reach;
+        let shift = [shift(), shift()];
+        let mut span = || {
+            let from = rng.below(size + 1 - hole as usize % 2) as i32 - hole / 2;
+            [from, from + hole]
+        };
+        let cutout = [span(), span()];
+        Self {
+            brightness: (rng.uniform() - 0.5) as f32,
+            saturation: (rng.uniform() * 2.0) as f32,
+            contrast: (rng.uniform() + 0.5) as f32,
+            shift,
+            cutout,
+        }
+    }
+
+    /// Colours, which are a symmetric linear map of an image and, forward, a brightness: backward is the same map.
+    fn colour(&self, image: &[f32], brightness: f32) -> Vec<f32> {
+        let Self { saturation, contrast, .. } = *self;
+        let total: f64 = image.iter().map(|&value| f64::from(value)).sum();
+        let mean = (total / image.len().max(1) as f64) as f32 + brightness;
+        let pixel = |&[r, g, b]: &[f32; 3]| {
+            let grey = (r + g + b) / 3.0 + brightness;
+            let all = contrast * (1.0 - saturation) * grey + (1.0 - contrast) * mean;
+            [r, g, b].map(|value| contrast * saturation * (value + brightness) + all)
+        };
+        image.as_chunks::<3>().0.iter().flat_map(pixel).collect()
+    }
+
+    /// Each target pixel that shows something, with the source pixel it shows.
+    fn moves(&self, height: usize, width: usize) -> impl Iterator<Item = (usize, usize)> {
+        let inside = |[from, to]: [i32; 2], at: usize| (from..to).contains(&(at as i32));
+        let source =
+            |at: usize, shift: i32, length: usize| at.checked_add_signed(-shift as isize).filter(|&s| s < length);
+        let Self { shift, cutout, .. } = *self;
+        (0..height * width).filter_map(move |at| {
+            let (x, y) = (at % width, at / width);
+            let cut = inside(cutout[0], x) && inside(cutout[1], y);
+            let from = source(y, shift[1], height)? * width + source(x, shift[0], width)?;
+            (!cut).then_some((at, from))
+        })
+    }
+}
+
+/// `images (N, H, W, 3)` after one change each.
+pub fn diff_augment(images: &Tensor, changes: Vec<Change>) -> Result<Tensor> {
+    Ok(images.contiguous()?.apply_op1(DiffAugment(changes))?)
+}
+
+struct DiffAugment(Vec<Change>);
+
+impl DiffAugment {
+    /// Applies `one` to each image of a batch.
+    fn each(
+        &self,
+        shape: &Shape,
+        values: &[f32],
+        one: impl Fn(&Change, [usize; 2], &[f32]) -> Vec<f32>,
+    ) -> Candle<Vec<f32>> {
+        let (count, height, width, channels) = shape.dims4()?;
+        if channels != 3 || count != self.0.len() {
+            bail!("diff_augment: {} changes for images of {shape:?}", self.0.len());
+        }
+        let images = values.chunks_exact((height * width * 3).max(1));
+        Ok(images.zip(&self.0).flat_map(|(image, change)| one(change, [height, width], image)).collect())
+    }
+}
+
+impl CustomOp1 for DiffAugment {
+    fn name(&self) -> &'static str {
+        "diff-augment"
+    }
+
+    fn cpu_fwd(&self, x: &CpuStorage, layout: &Layout) -> Candle<(CpuStorage, Shape)> {
+        let Some((start, end)) = layout.contiguous_offsets() else { bail!("diff_augment of a view") };
+        let y = self.each(layout.shape(), &x.as_slice::<f32>()?[start..end], |change, [h, w], image| {
+            let coloured = change.colour(image, change.brightness);
+            let mut y = vec![0.0; image.len()];
+            change.moves(h, w).for_each(|(to, from)| y[to * 3..][..3].copy_from_slice(&coloured[from * 3..][..3]));
+            y
+        })?;
+        Ok((CpuStorage::F32(y), layout.shape().clone()))
+    }
+
+    fn bwd(&self, x: &Tensor, _y: &Tensor, dy: &Tensor) -> Candle<Option<Tensor>> {
+        let dys = dy.flatten_all()?.to_vec1::<f32>()?;
+        let dx = self.each(x.shape(), &dys, |change, [h, w], dy| {
+            let mut dx = vec![0.0; dy.len()];
+            change.moves(h, w).for_each(|(to, from)| dx[from * 3..][..3].copy_from_slice(&dy[to * 3..][..3]));
+            change.colour(&dx, 0.0)
+        })?;
+        Ok(Some(Tensor::from_vec(dx, x.shape(), x.device())?))
+    }
+}

@@ -1,0 +1,273 @@
+//! The game of the two networks.
+
+use super::{
+    Gan,
+    descent::Descent,
+    diff_augment::{Change, diff_augment},
+    discriminator::Discriminator,
+    generator::Generator,
+};
+use crate::{
+    data::{Interpolation, Progress, Split, resize::resize},
+    error::{Cause, Error, Result},
+    optim::adam::Adam,
+    synthesize::{Sink, Training},
+    tensor::{
+        Builder, Device, Image, Key, Params, Pass, Tensor, Weight,
+        ops::{self, Activation},
+        safetensors::{self, Array, Stored},
+        weights,
+    },
+};
+use rayon::prelude::*;
+use std::{collections::BTreeMap, path::Path};
+
+/// Steps between checkpoints: seconds of work.
+const CHECKPOINT_EVERY: u64 = 50;
+/// Images made at a time.
+const PAINTED: usize = 64;
+
+/// Both networks, their optimizers, the average that makes the images, and how far they are.
+pub struct Trainer<'a> {
+    gan: &'a Gan,
+    real: Real,
+    params: Params,
+    generator: Generator,
+    discriminator: Discriminator,
+    /// The discriminator's, then the generator's.
+    players: [Descent; 2],
+    /// Of the generator's parameters and statistics, in order.
+    average: Vec<Tensor>,
+    step: u64,
+}
+
+/// What one step came to.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Losses {
+    pub discriminator: f64,
+    pub generator: f64,
+    /// Norms of their gradients.
+    pub norms: [f64; 2],
+}
+
+/// The training images at the size of the network, between -1 and 1.
+struct Real {
+    pixels: Vec<f32>,
+    targets: Vec<u32>,
+    classes: usize,
+    size: usize,
+}
+
+impl Real {
+    fn new(split: &Split, classes: usize, size: usize) -> Result<Self> {
+        let image = |index: usize| -> Result<Vec<u8>> {
+            let image = Image { width: split.size, height: split.size, pixels: split.image(index).to_vec() };
+            Ok(resize(&image, size, size, Interpolation::Bilinear)?.pixels)
+        };
+        let images = (0..split.items.len()).into_par_iter().map(image).collect::<Result<Vec<_>>>()?;
+        let pixels = images.into_iter().flatten().map(|value| f32::from(value) / 127.5 - 1.0).collect();
+        Ok(Self { pixels, targets: split.items.iter().map(|item| item.target).collect(), classes, size })
+    }
+
+    /// Images `(N, size, size, 3)` of these indices and their one-hot classes `(N, classes)`.
+    fn batch(&self, indices: &[usize]) -> Result<(Tensor, Tensor)> {
+        let bytes = self.size * self.size * 3;
+        let pixels: Vec<f32> =
+            indices.iter().flat_map(|index| &self.pixels[index * bytes..][..bytes]).copied().collect();
+        let images = Tensor::from_vec(pixels, (indices.len(), self.size, self.size, 3), &Device::Cpu)?;
+        let targets = indices.iter().map(|&index| self.targets[index]);
+        Ok((images, one_hot(targets, self.classes)?))
+    }
+}
+
+/// `(N, classes)` with a one at each target.
+fn one_hot(targets: impl Iterator<Item = u32>, classes: usize) -> Result<Tensor> {
+    let row = |target: u32| (0..classes as u32).map(move |class| if class == target { 1.0 } else { 0.0 });
+    let rows: Vec<f32> = targets.flat_map(row).collect();
+    let count = rows.len() / classes.max(1);
+    Ok(Tensor::from_vec(rows, (count, classes), &Device::Cpu)?)
+}
+
+/// Standard normal `(count, length)`.
+fn noise(count: usize, length: usize, key: Key) -> Result<Tensor> {
+    let mut rng = key.rng();
+    let values: Vec<f32> = (0..count * length).map(|_| rng.normal() as f32).collect();
+    Ok(Tensor::from_vec(values, (count, length), &Device::Cpu)?)
+}
+
+impl<'a> Trainer<'a> {
+    /// Fresh networks for these training images.
+    pub fn new(gan: &'a Gan, split: &Split, classes: usize) -> Result<Self> {
+        let builder = Builder::new(&Device::Cpu, Key::new(gan.seed).named("gan"));
+        let generator = Generator::new(&builder.pp("generator"), gan.noise, classes, gan.size, gan.width)?;
+        let discriminator = Discriminator::new(&builder.pp("discriminator"), classes, gan.size, gan.width)?;
+        let params = builder.params();
+        let adam = |lr: f64| Adam { lr, betas: [0.0, 0.9], ..Adam::default() };
+        let players = [
+            Descent::new(adam(gan.discriminator_lr), params.iter(), "discriminator."),
+            Descent::new(adam(gan.generator_lr), params.iter(), "generator."),
+        ];
+        let real = Real::new(split, classes, gan.size)?;
+        let average = generator_weights(&params).map(value).collect::<Result<_>>()?;
+        Ok(Self { gan, real, params, generator, discriminator, players, average, step: 0 })
+    }
+
+    /// Every parameter by name, `generator.` and `discriminator.` in front.
+    pub fn params(&self) -> &Params {
+        &self.params
+    }
+
+    /// Trains to the end, from the checkpoint of a training that was cut off where there is one.
+    pub fn train(&mut self, training: &Training, checkpoint: &Path) -> Result<()> {
+        let total = u64::from(self.gan.steps);
+        if checkpoint.exists() && self.load(checkpoint).is_err() {
+            // Damaged: what can be computed again is no reason to stop.
+            *self = Self::new(self.gan, training.split, self.real.classes)?;
+        }
+        while self.step < total {
+            self.step()?;
+            (training.progress)(Progress::Synthesizing { done: self.step as usize, total: total as usize });
+            if self.step.is_multiple_of(CHECKPOINT_EVERY) || self.step == total {
+                self.save(checkpoint)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// One step of both players on images that (seed, step) draw.
+    fn step(&mut self) -> Result<Losses> {
+        let key = Key::new(self.gan.seed).named("gan step").with(self.step);
+        let count = self.gan.batch_size;
+        let draw = |name: &str| -> Vec<usize> {
+            let mut rng = key.named(name).rng();
+            (0..count).map(|_| rng.below(self.real.targets.len())).collect()
+        };
+        let (real, real_classes) = self.real.batch(&draw("real"))?;
+        // Made images are of the classes of the training images, as often.
+        let made_classes = one_hot(draw("made").into_iter().map(|index| self.real.targets[index]), self.real.classes)?;
+        let noise = noise(count, self.gan.noise, key.named("noise"))?;
+        let mut draws = key.named("augment").rng();
+        let mut changes = || match self.gan.diff_augment {
+            true => Some((0..count).map(|_| Change::draw(self.gan.size, &mut draws)).collect::<Vec<_>>()),
+            false => None,
+        };
+        let (losses, _) = self.play(&real, &real_classes, &noise, &made_classes, [changes(), changes(), changes()])?;
+        self.follow()?;
+        match losses.discriminator.is_finite() && losses.generator.is_finite() {
+            true => Ok(losses),
+            false => Err(Error::new(
+                Cause::NonFinite,
+                format!("synthesize.gan: a loss is no longer finite at step {}; lower the learning rates", self.step),
+            )),
+        }
+    }
+
+    /// The discriminator's step, then the generator's against the new discriminator, on the same made images. `changes`
+    /// are of the real images, of the made ones, and of the made ones as the generator is judged by. Returns the made
+    /// images too.
+    pub fn play(
+        &mut self,
+        real: &Tensor,
+        real_classes: &Tensor,
+        noise: &Tensor,
+        made_classes: &Tensor,
+        changes: [Option<Vec<Change>>; 3],
+    ) -> Result<(Losses, Tensor)> {
+        let [real_changes, made_changes, judged_changes] = changes;
+        let (count, on) = (real.dim(0)?, Pass::train(Key::new(0)));
+        let made = self.generator.forward(noise, made_classes, &on)?;
+        let both = Tensor::cat(&[changed(real, real_changes)?, changed(&made.detach(), made_changes)?], 0)?;
+        let classes = Tensor::cat(&[real_classes, made_classes], 0)?;
+        let scores = self.discriminator.forward(&both, &classes, &on)?;
+        let (of_real, of_made) = (scores.narrow(0, 0, count)?, scores.narrow(0, count, made.dim(0)?)?);
+        let loss = (hinge(&of_real, -1.0)? + hinge(&of_made, 1.0)?)?;
+        self.step += 1;
+        let discriminator = f64::from(loss.to_scalar::<f32>()?);
+        let norm = self.players[0].step(self.step, &loss.backward()?)?;
+        let judged = changed(&made, judged_changes)?;
+        let loss = self.discriminator.forward(&judged, made_classes, &Pass::eval())?.mean_all()?.neg()?;
+        let generator = f64::from(loss.to_scalar::<f32>()?);
+        let norms = [norm, self.players[1].step(self.step, &loss.backward()?)?];
+        Ok((Losses { discriminator, generator, norms }, made.detach()))
+    }
+
+    /// Takes the step into the average, the first steps faster.
+    fn follow(&mut self) -> Result<()> {
+        let keep = self.gan.ema.min((1.0 + self.step as f64) / (10.0 + self.step as f64));
+        for (average, weight) in self.average.iter_mut().zip(generator_weights(&self.params)) {
+            let new = value(weight)?;
+            *average = match new.dtype().is_float() {
+                true => ((&*average * keep)? + (new * (1.0 - keep))?)?,
+                false => new,
+            };
+        }
+        Ok(())
+    }
+
+    /// Makes the images, of every class in turn, with the averaged generator.
+    pub fn paint(&self, training: &Training, sink: &mut Sink) -> Result<()> {
+        for (weight, average) in generator_weights(&self.params).zip(&self.average) {
+            weight.var().set(average)?;
+        }
+        let (key, classes, size) = (Key::new(self.gan.seed).named("gan images"), self.real.classes, self.gan.size);
+        let label = |target: usize| training.class(self.gan.label.as_deref(), target);
+        for start in (0..self.gan.images).step_by(PAINTED) {
+            let count = PAINTED.min(self.gan.images - start);
+            let targets = || (start..start + count).map(|index| index % classes);
+            let noise = noise(count, self.gan.noise, key.with(start as u64))?;
+            let of = one_hot(targets().map(|target| target as u32), classes)?;
+            let images = self.generator.forward(&noise, &of, &Pass::eval())?;
+            let values: Vec<f32> = images.flatten_all()?.to_vec1()?;
+            for (image, target) in values.chunks_exact(size * size * 3).zip(targets()) {
+                let pixels = image.iter().map(|value| ((value + 1.0) * 127.5).round() as u8).collect();
+                sink(Image { width: size, height: size, pixels }, label(target))?;
+            }
+        }
+        Ok(())
+    }
+
+    fn save(&self, path: &Path) -> Result<()> {
+        let mut arrays = weights::arrays(&self.params)?;
+        arrays.extend(self.players.iter().flat_map(Descent::arrays));
+        for (weight, average) in generator_weights(&self.params).zip(&self.average) {
+            arrays.push(Array::of_tensor(format!("ema:{}", weight.name()), average)?);
+        }
+        safetensors::write(path, &arrays, &BTreeMap::from([(STEP.into(), self.step.to_string())]))
+    }
+
+    fn load(&mut self, path: &Path) -> Result<()> {
+        let stored = Stored::read(path)?;
+        let step = stored.metadata().get(STEP).and_then(|step| step.parse().ok());
+        let step = step.ok_or_else(|| Error::user(format!("{} holds no step", path.display())))?;
+        weights::load(&self.params, &stored, None, None)?;
+        self.players.iter_mut().try_for_each(|player| player.restore(&stored))?;
+        for (weight, average) in generator_weights(&self.params).zip(&mut self.average) {
+            *average = stored.tensor(&format!("ema:{}", weight.name()))?;
+        }
+        self.step = step;
+        Ok(())
+    }
+}
+
+/// The checkpoint's metadata key of the steps made.
+const STEP: &str = "runner.step";
+
+fn generator_weights(params: &Params) -> impl Iterator<Item = &Weight> {
+    params.iter().filter(|weight| weight.name().starts_with("generator."))
+}
+
+fn value(weight: &Weight) -> Result<Tensor> {
+    Ok(weight.var().as_detached_tensor().copy()?)
+}
+
+fn changed(images: &Tensor, changes: Option<Vec<Change>>) -> Result<Tensor> {
+    match changes {
+        Some(changes) => diff_augment(images, changes),
+        None => Ok(images.clone()),
+    }
+}
+
+/// `mean(max(0, 1 + sign * scores))`.
+fn hinge(scores: &Tensor, sign: f64) -> Result<Tensor> {
+    Ok(ops::activate(&scores.affine(sign, 1.0)?, Activation::Relu)?.mean_all()?)
+}

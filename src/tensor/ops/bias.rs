@@ -1,0 +1,96 @@
+//! A bias on every channel with an activation behind it, for convolutions that no norm follows.
+
+use super::{
+    Activation,
+    function::{Function, with_function},
+    lanes::Lanes,
+    memory::{Fresh, Slot, Values, slice},
+    simd::vectorized,
+};
+use crate::error::{Error, Result};
+use candle_core::{CpuStorage, CustomOp2, Layout, Result as Candle, Shape, Tensor};
+use rayon::prelude::*;
+
+/// `act(x + bias)`: `x (.., C)`, `bias (C)`.
+pub fn bias(x: &Tensor, bias: &Tensor, activation: Activation) -> Result<Tensor> {
+    let channels = x.dims().last().copied().unwrap_or(0);
+    match channels > 0 && bias.dims() == [channels] {
+        true => Ok(x.contiguous()?.apply_op2(&bias.contiguous()?, Bias(activation))?),
+        false => Err(Error::bug(format!("bias: {:?} does not fit x {:?}", bias.dims(), x.dims()))),
+    }
+}
+
+struct Bias(Activation);
+
+impl CustomOp2 for Bias {
+    fn name(&self) -> &'static str {
+        "bias"
+    }
+
+    fn cpu_fwd(&self, x: &CpuStorage, x_at: &Layout, b: &CpuStorage, b_at: &Layout) -> Candle<(CpuStorage, Shape)> {
+        let (x, lanes) = (slice(x, x_at)?, Lanes::new(b_at.shape().elem_count()));
+        let wide = lanes.widen(slice(b, b_at)?);
+        let mut y = Fresh::new(x.len());
+        let blocks = y.slots().par_chunks_mut(lanes.block()).zip(x.par_chunks(lanes.block()));
+        with_function!(self.0, F => blocks.for_each(|(y, x)| values::<F>(y, x, &wide)));
+        // SAFETY: the blocks cover all of `y`.
+        Ok((CpuStorage::F32(unsafe { y.done() }), x_at.shape().clone()))
+    }
+
+    fn bwd(&self, x: &Tensor, bias: &Tensor, _y: &Tensor, dy: &Tensor) -> Candle<(Option<Tensor>, Option<Tensor>)> {
+        let dy = dy.contiguous()?;
+        let (xs, biases, dys) = (Values::of(x)?, Values::of(bias)?, Values::of(&dy)?);
+        let lanes = Lanes::new(biases.len());
+        let wide = lanes.widen(&biases);
+        let mut dz = Fresh::new(xs.len());
+        let blocks = dz
+            .slots()
+            .par_chunks_mut(lanes.block())
+            .zip(xs.par_chunks(lanes.block()).zip(dys.par_chunks(lanes.block())));
+        with_function!(self.0, F => blocks.for_each(|(dz, (x, dy))| slopes::<F>(dz, x, dy, &wide)));
+        // SAFETY: the blocks cover all of `dz`, whose length is that of `x` and `dy`.
+        let dz = unsafe { dz.done() };
+        let db =
+            bias.track_op().then(|| Tensor::from_vec(sums(&dz, &lanes), lanes.channels, x.device())).transpose()?;
+        let dx = x.track_op().then(|| Tensor::from_vec(dz, x.shape(), x.device())).transpose()?;
+        Ok((dx, db))
+    }
+}
+
+/// The sum of each channel: f32 within a block, f64 across, blocks in order.
+fn sums(dz: &[f32], lanes: &Lanes) -> Vec<f32> {
+    let block = |block: &[f32]| {
+        let (mut wide, mut totals) = (vec![0.0; lanes.width], vec![0.0f64; lanes.channels]);
+        add_rows(&mut wide, block);
+        lanes.fold(&wide, &mut totals);
+        totals
+    };
+    let blocks: Vec<Vec<f64>> = dz.par_chunks(lanes.block()).map(block).collect();
+    (0..lanes.channels).map(|c| blocks.iter().map(|block| block[c]).sum::<f64>() as f32).collect()
+}
+
+vectorized! {
+    fn values<F: Function>(y: &mut [Slot], x: &[f32], bias: &[f32]) {
+        for (y, x) in y.chunks_mut(bias.len()).zip(x.chunks(bias.len())) {
+            for ((y, &x), &b) in y.iter_mut().zip(x).zip(bias) {
+                y.write(F::value(x + b));
+            }
+        }
+    }
+
+    fn slopes<F: Function>(dz: &mut [Slot], x: &[f32], dy: &[f32], bias: &[f32]) {
+        let rows = x.chunks(bias.len()).zip(dy.chunks(bias.len()));
+        for (dz, (x, dy)) in dz.chunks_mut(bias.len()).zip(rows) {
+            for (((dz, &x), &dy), &b) in dz.iter_mut().zip(x).zip(dy).zip(bias) {
+                dz.write(dy * F::slope(x + b));
+            }
+        }
+    }
+
+    /// A shorter last row counts for its first channels.
+    fn add_rows(wide: &mut [f32], x: &[f32]) {
+        for x in x.chunks(wide.len()) {
+            wide.iter_mut().zip(x).for_each(|(sum, &x)| *sum += x);
+        }
+    }
+}

@@ -1,0 +1,71 @@
+//! Making images larger.
+
+use super::{
+    memory::{Fresh, Slot, Values, slice},
+    simd::vectorized,
+};
+use crate::error::{Error, Result};
+use candle_core::{CpuStorage, CustomOp1, Layout, Result as Candle, Shape, Tensor};
+use rayon::prelude::*;
+
+/// Every pixel twice in both directions: `torch.nn.functional.interpolate(scale_factor=2, mode="nearest")`,
+/// `(N, H, W, C)` to `(N, 2 H, 2 W, C)`.
+pub fn upsample_nearest2x(x: &Tensor) -> Result<Tensor> {
+    x.dims4().map_err(|_| Error::bug(format!("upsample_nearest2x of {:?}, not (N, H, W, C)", x.dims())))?;
+    Ok(x.contiguous()?.apply_op1(UpsampleNearest2x)?)
+}
+
+struct UpsampleNearest2x;
+
+impl CustomOp1 for UpsampleNearest2x {
+    fn name(&self) -> &'static str {
+        "upsample-nearest2x"
+    }
+
+    fn cpu_fwd(&self, x: &CpuStorage, x_at: &Layout) -> Candle<(CpuStorage, Shape)> {
+        let (n, h, w, c) = x_at.shape().dims4()?;
+        let x = slice(x, x_at)?;
+        let mut y = Fresh::new(4 * x.len());
+        let rows = y.slots().par_chunks_mut((4 * w * c).max(1)).zip(x.par_chunks((w * c).max(1)));
+        rows.for_each(|(y, x)| spread_row(y, x, c));
+        // SAFETY: the rows cover all of `y`: two output rows for each row of `x`.
+        Ok((CpuStorage::F32(unsafe { y.done() }), (n, 2 * h, 2 * w, c).into()))
+    }
+
+    fn bwd(&self, x: &Tensor, _y: &Tensor, dy: &Tensor) -> Candle<Option<Tensor>> {
+        let (_, _, w, c) = x.dims4()?;
+        let dy = dy.contiguous()?;
+        let dys = Values::of(&dy)?;
+        let mut dx = Fresh::new(x.elem_count());
+        let rows = dx.slots().par_chunks_mut((w * c).max(1)).zip(dys.par_chunks((4 * w * c).max(1)));
+        rows.for_each(|(dx, dy)| gather_row(dx, dy, c));
+        // SAFETY: the rows cover all of `dx`.
+        Ok(Some(Tensor::from_vec(unsafe { dx.done() }, x.shape(), x.device())?))
+    }
+}
+
+vectorized! {
+    /// One row of pixels into the two rows it becomes.
+    fn spread_row(y: &mut [Slot], x: &[f32], channels: usize) {
+        for y in y.chunks_exact_mut(2 * x.len()) {
+            for (y, x) in y.chunks_exact_mut(2 * channels).zip(x.chunks_exact(channels)) {
+                for y in y.chunks_exact_mut(channels) {
+                    for (y, &x) in y.iter_mut().zip(x) {
+                        y.write(x);
+                    }
+                }
+            }
+        }
+    }
+
+    /// The sums of each pixel's four gradients.
+    fn gather_row(dx: &mut [Slot], dy: &[f32], channels: usize) {
+        let (upper, lower) = dy.split_at(dy.len() / 2);
+        let pairs = upper.chunks_exact(2 * channels).zip(lower.chunks_exact(2 * channels));
+        for (dx, (upper, lower)) in dx.chunks_exact_mut(channels).zip(pairs) {
+            for (c, dx) in dx.iter_mut().enumerate() {
+                dx.write((upper[c] + upper[channels + c]) + (lower[c] + lower[channels + c]));
+            }
+        }
+    }
+}

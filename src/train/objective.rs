@@ -1,0 +1,39 @@
+//! What a training step minimizes: the loss of the logits and the terms that a recipe adds.
+
+use super::{Job, batches::Batch, teacher::Teacher};
+use crate::{
+    backbone::Model,
+    error::Result,
+    loss::{Targets, terms},
+    spec::RunSpec,
+    tensor::{Pass, Tensor},
+};
+
+pub struct Objective<'a> {
+    spec: &'a RunSpec,
+    teacher: Option<Teacher>,
+}
+
+impl<'a> Objective<'a> {
+    pub fn new(job: &'a Job<'a>) -> Result<Self> {
+        let classes = job.data.classes.len();
+        let load = |distill| Teacher::load(distill, job.spec, job.dir, classes, &job.device);
+        Ok(Self { spec: job.spec, teacher: job.spec.distill.as_ref().map(load).transpose()? })
+    }
+
+    /// The logits `(N, classes)` of a batch, and its mean loss with all terms.
+    pub fn loss(&self, model: &Model, batch: &Batch, pass: &Pass) -> Result<(Tensor, Tensor)> {
+        let features = model.net.features(&batch.images, pass)?;
+        let logits = model.net.head(&features, pass)?;
+        let targets = Targets { probabilities: &batch.targets, classes: batch.classes.as_deref() };
+        let mut loss = self.spec.loss.as_dyn().loss(&logits, &targets)?;
+        if let (Some(supcon), Some(classes)) = (&self.spec.supcon, &batch.classes) {
+            loss = (loss + (terms::supervised_contrastive(&features, classes, supcon.temperature)? * supcon.weight)?)?;
+        }
+        if let (Some(distill), Some(teacher)) = (&self.spec.distill, &self.teacher) {
+            let term = terms::distillation(&logits, &teacher.logits(&batch.images)?, distill.temperature)?;
+            loss = ((loss * (1.0 - distill.weight))? + (term * distill.weight)?)?;
+        }
+        Ok((logits, loss))
+    }
+}
