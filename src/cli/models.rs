@@ -138,7 +138,7 @@ impl Classifier {
     /// Class probabilities of decoded images, averaged over the views.
     pub fn score(&self, decoded: &[Image], views: &[View], average: Pooling) -> Result<Vec<Vec<f32>>> {
         let size = self.images.size;
-        let render = |image: &Image| views::render(views, &self.middle(image)?, size, self.interpolation);
+        let render = |image: &Image| views::render(views, self.middle(image)?.as_ref(), size, self.interpolation);
         let rendered: Vec<Vec<Image>> = decoded.par_iter().map(render).collect::<Result<_>>()?;
         let weights = vec![1.0 / views.len().max(1) as f64; views.len()];
         let mut scores = Vec::with_capacity(views.len());

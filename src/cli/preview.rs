@@ -8,8 +8,8 @@ use crate::{
     error::{Context, Error, Result},
     event::Split,
     spec::{Experiment, ExperimentFile, RunSpec},
-    tensor::{Image, Key},
-    train::Normalize,
+    tensor::{Device, Image, Key},
+    train::{Images, Normalize},
 };
 use maud::{DOCTYPE, PreEscaped, html};
 use std::path::PathBuf;
@@ -73,11 +73,15 @@ fn written(entry: &AugmentSpec) -> String {
     toml::Value::try_from(entry).map_or(entry.name().into(), |value| value.to_string())
 }
 
+/// What happens to an image in one draw.
+type Change<'a> = dyn Fn(&mut Image, &augment::Context, Key) -> Result<()> + 'a;
+
 /// The images an experiment is shown on.
 struct Gallery<'a> {
     spec: &'a RunSpec,
     classes: Vec<String>,
     draws: u32,
+    normalize: Normalize,
     /// With each image's place among the training images; classes take turns.
     images: Vec<(usize, Item, Image)>,
 }
@@ -87,15 +91,16 @@ impl<'a> Gallery<'a> {
         let source = spec.data.as_dyn();
         let listing = source.list()?;
         let count = (draws as usize + 1).clamp(2, 8).min(listing.train.len());
-        let size = spec.input.size;
+        let side = spec.input.loaded();
         let mut images = Vec::new();
         for place in in_turns(&listing.train, listing.classes.len()).into_iter().take(count) {
             let item = listing.train[place].clone();
             let bytes = source.bytes(&item, Split::Train)?;
             let image = data::decode::decode(&bytes).context(|| item.name.clone())?;
-            images.push((place, item, data::resize::resize(&image, size, size, spec.input.interpolation)?));
+            images.push((place, item, data::resize::resize(&image, side, side, spec.input.interpolation)?));
         }
-        Ok(Self { spec, classes: listing.classes, draws, images })
+        let normalize = Images::new(spec, &Device::Cpu)?.normalize;
+        Ok(Self { spec, classes: listing.classes, draws, normalize, images })
     }
 
     /// Every augmentation by itself on one image of each class, then the list as a whole.
@@ -105,12 +110,13 @@ impl<'a> Gallery<'a> {
             entries().partition(|(_, entry)| entry.as_dyn().scope() == Scope::Sample);
         let mut rows = Vec::new();
         for (place, entry) in &single {
-            rows.extend(self.draws_of(&list[*place], &|image, key| {
-                entry.as_dyn().sample(image, &mut key.with(*place as u64).rng())
+            rows.extend(self.draws_of(&list[*place], &|image, context, key| {
+                entry.as_dyn().sample_in(image, context, &mut key.with(*place as u64).rng())
             })?);
         }
         if single.len() > 1 {
-            rows.extend(self.draws_of("all of them", &|image, key| augment::sample(&self.spec.augment, image, key))?);
+            let all = |image: &mut Image, context: &_, key| augment::sample(&self.spec.augment, image, context, key);
+            rows.extend(self.draws_of("all of them", &all)?);
         }
         for (place, entry) in batch {
             rows.extend(self.batches(place, entry.as_dyn(), &list[place])?);
@@ -121,23 +127,35 @@ impl<'a> Gallery<'a> {
         Ok(rows)
     }
 
+    /// What validation sees of an image.
+    fn middle(&self, image: &Image) -> Image {
+        let mut image = image.clone();
+        image.center_crop(self.spec.input.size);
+        image
+    }
+
     fn plain(&self, label: String) -> Row {
         let tile = |(_, item, image): &(usize, Item, Image)| Tile {
-            image: image.clone(),
+            image: self.middle(image),
             caption: self.classes[item.target as usize].clone(),
         };
         Row { label, tiles: self.images.iter().map(tile).collect() }
     }
 
     /// A row for the first image of each of two classes: as it is, and every draw.
-    fn draws_of(&self, label: &str, change: &dyn Fn(&mut Image, Key) -> Result<()>) -> Result<Vec<Row>> {
+    fn draws_of(&self, label: &str, change: &Change) -> Result<Vec<Row>> {
+        let Normalize { mean, std } = self.normalize;
+        let size = self.spec.input.size;
         let row = |(sample, item, image): &(usize, Item, Image)| {
-            let class = &self.classes[item.target as usize];
-            let mut tiles = vec![Tile { image: image.clone(), caption: format!("{class}, as it is") }];
+            let class = item.target as usize;
+            let context = augment::Context { class, classes: &self.classes, size, mean, std };
+            let class = &self.classes[class];
+            let mut tiles = vec![Tile { image: self.middle(image), caption: format!("{class}, as it is") }];
             for epoch in 0..self.draws {
                 let mut changed = image.clone();
                 let key = Key::new(0).named("augment").with(u64::from(epoch)).with(*sample as u64);
-                change(&mut changed, key)?;
+                change(&mut changed, &context, key)?;
+                changed.center_crop(size);
                 tiles.push(Tile { image: changed, caption: format!("draw {epoch}") });
             }
             Ok(Row { label: label.to_string(), tiles })
@@ -147,15 +165,11 @@ impl<'a> Gallery<'a> {
 
     /// A small batch as it is, and what one augmentation makes of it and its targets in two draws.
     fn batches(&self, place: usize, entry: &dyn Augment, label: &str) -> Result<Vec<Row>> {
-        let (Some(mean), Some(std)) = (self.spec.input.mean, self.spec.input.std) else {
-            return Err(Error::bug("a resolved specification must hold input.mean and input.std"));
-        };
-        let normalize = Normalize { mean, std };
         let (samples, classes, size) = (self.images.len(), self.classes.len(), self.spec.input.size);
         let mut rows = vec![self.plain(format!("{label}: the batch as it is"))];
         for epoch in 0..self.draws.min(2) {
             let mut images: Vec<f32> =
-                self.images.iter().flat_map(|(_, _, image)| normalize.apply(&image.pixels)).collect();
+                self.images.iter().flat_map(|(_, _, image)| self.normalize.apply(&self.middle(image).pixels)).collect();
             let mut targets = vec![0.0; samples * classes];
             for (row, (_, item, _)) in targets.chunks_exact_mut(classes).zip(&self.images) {
                 row[item.target as usize] = 1.0;
@@ -170,7 +184,7 @@ impl<'a> Gallery<'a> {
             };
             let key = Key::new(0).named("mix").with(u64::from(epoch)).with(0).with(0);
             entry.batch(&mut batch, &mut key.with(place as u64).rng())?;
-            let pictures = images.chunks_exact(size * size * 3).map(|values| bytes(values, &normalize, size));
+            let pictures = images.chunks_exact(size * size * 3).map(|values| bytes(values, &self.normalize, size));
             let captions = targets.chunks_exact(classes).map(|row| self.target(row));
             let tiles = pictures.zip(captions).map(|(image, caption)| Tile { image, caption }).collect();
             rows.push(Row { label: format!("{label}: draw {epoch}"), tiles });

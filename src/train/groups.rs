@@ -34,7 +34,7 @@ impl Groups {
             check(&group.pattern, "groups.match", model)?;
         }
         let names = model.params.iter().filter(|weight| !weight.is_buffer()).map(Weight::name);
-        let layers = spec.layer_decay.map(|decay| layers::scales(model.entry.name, names, decay)).unwrap_or_default();
+        let layers = spec.layer_decay.map(|decay| layers::scales(&model.name, names, decay)).unwrap_or_default();
         Ok(Self { decay_on: spec.weight_decay_on, groups: spec.groups.clone(), layers })
     }
 

@@ -1,6 +1,6 @@
 //! The finished run that another one learns from.
 
-use super::batches::Normalize;
+use super::batches::{Images, Normalize};
 use crate::{
     backbone::{self, Model},
     error::{Context, Error, Result},
@@ -26,14 +26,16 @@ impl Teacher {
         let text = std::fs::read_to_string(&file).context(|| file.display().to_string())?;
         let wrong = |error| Error::user(format!("{}: {error}", file.display()));
         let teacher: RunSpec = toml::from_str(&text).map_err(wrong)?;
-        let options = backbone::Options { classes, drop_rate: 0.0, drop_path: 0.0 };
+        let image_size = spec.input.size;
+        let options = backbone::Options { classes, drop_rate: 0.0, drop_path: 0.0, image_size };
         let model = backbone::build(&teacher.backbone.name, &options, device, Key::new(0))?;
         if !backbone::load_weights(&model, &folder.join(CHECKPOINT))?.is_empty() {
             let what =
                 format!("distill.teacher = {:?} knows another number of classes than {classes}", distill.teacher);
             return Err(Error::user(what));
         }
-        let [scale, shift] = renormalization(normalization(spec)?, normalization(&teacher)?);
+        let normalize = |spec: &RunSpec| Ok(Images::new(spec, device)?.normalize);
+        let [scale, shift] = renormalization(normalize(spec)?, normalize(&teacher)?);
         let wide = |values: [f32; 3]| Tensor::from_vec(values.to_vec(), (1, 1, 1, 3), device);
         Ok(Self { model, scale: wide(scale)?, shift: wide(shift)? })
     }
@@ -58,13 +60,6 @@ pub fn folder(results: &Path, run: &str) -> Result<PathBuf> {
             results.display()
         ))
     })
-}
-
-fn normalization(spec: &RunSpec) -> Result<Normalize> {
-    match (spec.input.mean, spec.input.std) {
-        (Some(mean), Some(std)) => Ok(Normalize { mean, std }),
-        _ => Err(Error::bug("a resolved specification must hold input.mean and input.std")),
-    }
 }
 
 /// Scale and shift of each channel from one normalization to another.
