@@ -14,7 +14,7 @@ use std::{collections::BTreeMap, fs, path::Path};
 use tempfile::TempDir;
 
 fn model(name: &str, classes: usize, seed: u64) -> Model {
-    build(name, &Options { classes, drop_rate: 0.0, drop_path: 0.0 }, &Device::Cpu, Key::new(seed)).unwrap()
+    build(name, &Options::new(classes), &Device::Cpu, Key::new(seed)).unwrap()
 }
 
 fn values(model: &Model, name: &str) -> Vec<f32> {

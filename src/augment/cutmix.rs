@@ -72,10 +72,10 @@ impl Augment for Cutmix {
 impl Cutmix {
     /// Pastes this box; targets follow the area that it really has.
     pub fn paste(&self, batch: &mut Batch, area: Area) {
-        let width = batch.width;
+        let (width, channels) = (batch.width, batch.channels());
         batch.mix_images(self.pairing, |own, other| {
             for y in area.y[0]..area.y[1] {
-                let row = (y * width + area.x[0]) * 3..(y * width + area.x[1]) * 3;
+                let row = (y * width + area.x[0]) * channels..(y * width + area.x[1]) * channels;
                 own[row.clone()].copy_from_slice(&other[row]);
             }
         });

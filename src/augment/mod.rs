@@ -10,7 +10,7 @@ use crate::{
 
 /// A batch after normalization: what mixing augmentations work on.
 pub struct Batch<'a> {
-    /// `(samples, height, width, 3)`, normalized.
+    /// `(samples, height, width, channels)`, normalized.
     pub images: &'a mut [f32],
     /// `(samples, classes)`: one-hot, or already mixed.
     pub targets: &'a mut [f32],
@@ -18,6 +18,13 @@ pub struct Batch<'a> {
     pub height: usize,
     pub width: usize,
     pub classes: usize,
+}
+
+impl Batch<'_> {
+    /// Values of one pixel: three, or more where the input adds channels.
+    pub fn channels(&self) -> usize {
+        self.images.len() / (self.samples * self.height * self.width).max(1)
+    }
 }
 
 /// Whether an augmentation changes one image at a time or a whole batch.

@@ -52,7 +52,7 @@ fn describe(stored: &Stored) -> String {
 /// The number of a backbone's parameters, if the file has every one in its shape, the classifier's aside.
 fn fit(entry: &Entry, stored: &Stored) -> Option<usize> {
     let builder = Builder::blank(&Device::Cpu);
-    (entry.build)(&builder, &Options { classes: 1, drop_rate: 0.0, drop_path: 0.0 }).ok()?;
+    (entry.build)(&builder, &Options::new(1)).ok()?;
     let params = builder.params();
     let body = |weight: &&Weight| !weight.is_buffer() && !weight.name().starts_with(entry.classifier);
     let found = |weight: &Weight| stored.shape(weight.name()) == Some(weight.var().dims());

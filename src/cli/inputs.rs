@@ -2,7 +2,7 @@
 
 use crate::{
     backbone::{self, Model},
-    data::{self, Interpolation},
+    data::{self, Channels, Interpolation},
     error::{Context, Error, Result},
     event::Prediction,
     exec,
@@ -80,7 +80,7 @@ impl InputArgs {
         let weights = self.checkpoint(&store, &run)?;
         let mut images = Images::new(&spec, &Device::Cpu)?;
         images.size = self.input_size.unwrap_or(images.size);
-        let model = build(&spec.backbone.name, store.classes(&run.id)?.len(), &weights)?;
+        let model = build(&spec.backbone.name, store.classes(&run.id)?.len(), spec.input.channels, &weights)?;
         Ok(Classifier { model, images, interpolation: spec.input.interpolation })
     }
 
@@ -99,9 +99,9 @@ impl InputArgs {
 
     fn of_file(&self, name: &str, weights: &Path) -> Result<Classifier> {
         let pretrained = backbone::find(name)?.pretrained;
-        let normalize = Normalize { mean: pretrained.mean, std: pretrained.std };
+        let normalize = Normalize { channels: Channels::Rgb, mean: pretrained.mean, std: pretrained.std };
         let images = Images { size: self.input_size.unwrap_or(224), normalize, device: Device::Cpu };
-        let model = build(name, self.classes, weights)?;
+        let model = build(name, self.classes, Channels::Rgb, weights)?;
         Ok(Classifier { model, images, interpolation: Interpolation::default() })
     }
 
@@ -117,8 +117,8 @@ impl InputArgs {
 }
 
 /// A backbone with the weights of a file, classifier included.
-fn build(name: &str, classes: usize, weights: &Path) -> Result<Model> {
-    let options = backbone::Options { classes, drop_rate: 0.0, drop_path: 0.0 };
+fn build(name: &str, classes: usize, channels: Channels, weights: &Path) -> Result<Model> {
+    let options = backbone::Options { in_channels: channels.count(), ..backbone::Options::new(classes) };
     let model = backbone::build(name, &options, &Device::Cpu, Key::new(0))?;
     let replaced = backbone::load_weights(&model, weights)?;
     match replaced.is_empty() {

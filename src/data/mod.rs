@@ -2,6 +2,7 @@
 
 pub mod batches;
 mod cache;
+mod channels;
 pub mod check;
 mod contents;
 mod dataset;
@@ -16,6 +17,7 @@ use crate::{
 };
 use std::path::PathBuf;
 
+pub use channels::Channels;
 pub use dataset::{Dataset, Split, fingerprint, open};
 
 /// One image of a split, not yet decoded.

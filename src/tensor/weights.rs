@@ -14,17 +14,19 @@ pub fn arrays(params: &Params) -> Result<Vec<Array<'static>>> {
 /// Loads the arrays of a section (`ema` for `ema:fc.weight`; plain names where `None`) into the parameters of their names.
 ///
 /// The parameters below `classifier` keep their values where the file is of another number of classes or has no
-/// classifier, timm's rule. `num_batches_tracked` may be missing. Whatever else does not fit is one error, all of it
+/// classifier, timm's rule. With a classifier to replace, a first convolution of RGB images also takes on the model's other
+/// number of input channels, timm's rule too. `num_batches_tracked` may be missing. Whatever else does not fit is one error, all of it
 /// together, and then nothing was loaded. Returns the names of the parameters that keep their values.
 pub fn load(params: &Params, stored: &Stored, section: Option<&str>, classifier: Option<&str>) -> Result<Vec<String>> {
-    let source = Source { stored, prefix: section.map(|section| format!("{section}:")).unwrap_or_default() };
+    let prefix = section.map(|section| format!("{section}:")).unwrap_or_default();
+    let source = Source { stored, prefix, adapts: classifier.is_some() };
     let fresh = source.fresh(params, classifier);
     let wanted: Vec<&Weight> = params.iter().filter(|weight| !fresh.iter().any(|name| name == weight.name())).collect();
     source.check(params, &wanted).context(|| format!("cannot load {}", stored.path().display()))?;
     let tensors: Vec<(&Weight, Tensor)> = wanted
         .into_iter()
         .filter(|weight| source.shape(weight).is_some())
-        .map(|weight| Ok((weight, stored.tensor(&source.name(weight))?)))
+        .map(|weight| Ok((weight, source.tensor(weight)?)))
         .collect::<Result<_>>()?;
     for (weight, tensor) in tensors {
         let var = weight.var();
@@ -36,6 +38,8 @@ pub fn load(params: &Params, stored: &Stored, section: Option<&str>, classifier:
 struct Source<'a> {
     stored: &'a Stored,
     prefix: String,
+    /// Whether the first convolution may have another number of input channels.
+    adapts: bool,
 }
 
 impl Source<'_> {
@@ -45,6 +49,24 @@ impl Source<'_> {
 
     fn shape(&self, weight: &Weight) -> Option<&[usize]> {
         self.stored.shape(&self.name(weight))
+    }
+
+    /// Of a convolution of RGB images, where the model's has other channels; only a network's first one can be.
+    fn adapted(&self, weight: &Weight) -> bool {
+        match (self.shape(weight), weight.var().dims()) {
+            (Some(&[outputs, 3, ref kernel @ ..]), &[ours, inputs, ref window @ ..]) => {
+                self.adapts && inputs != 3 && kernel.len() == 2 && outputs == ours && kernel == window
+            }
+            _ => false,
+        }
+    }
+
+    fn tensor(&self, weight: &Weight) -> Result<Tensor> {
+        let tensor = self.stored.tensor(&self.name(weight))?;
+        match self.adapted(weight) {
+            true => adapt_channels(&tensor, weight.var().dims()[1]),
+            false => Ok(tensor),
+        }
     }
 
     /// The classifier's parameters, if the file has none or one of another number of classes.
@@ -69,7 +91,7 @@ impl Source<'_> {
         for weight in wanted {
             match (self.shape(weight), weight.var().dims()) {
                 (None, _) if !counter(weight) => missing.push(weight.name().to_owned()),
-                (Some(theirs), ours) if theirs != ours => {
+                (Some(theirs), ours) if theirs != ours && !self.adapted(weight) => {
                     reshaped.push(format!("{} is {theirs:?}, needed {ours:?}", weight.name()));
                 }
                 _ => {}
@@ -89,6 +111,13 @@ impl Source<'_> {
             prefix => names.filter_map(|name| name.strip_prefix(prefix).map(str::to_owned)).collect(),
         }
     }
+}
+
+/// timm's `adapt_input_conv` for `(out, 3, kh, kw)`: the kernels of the three colours repeat over the channels, scaled by
+/// 3 / channels so that the responses keep their size.
+fn adapt_channels(weight: &Tensor, channels: usize) -> Result<Tensor> {
+    let repeated = Tensor::cat(&vec![weight; channels.div_ceil(3)], 1)?.narrow(1, 0, channels)?;
+    Ok((repeated.contiguous()? * (3.0 / channels as f64))?)
 }
 
 /// The first few of a list of names.

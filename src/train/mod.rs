@@ -276,8 +276,12 @@ fn check_precision(job: &Job) -> Result<()> {
 /// The model with its starting weights: fresh, from a file, or timm's pretrained ones.
 fn start_model(job: &Job, key: Key, emit: &mut Emit) -> Result<Model> {
     let spec = &job.spec.backbone;
-    let options =
-        backbone::Options { classes: job.data.classes.len(), drop_rate: spec.drop_rate, drop_path: spec.drop_path };
+    let options = backbone::Options {
+        in_channels: job.spec.input.channels.count(),
+        drop_rate: spec.drop_rate,
+        drop_path: spec.drop_path,
+        ..backbone::Options::new(job.data.classes.len())
+    };
     let model = backbone::build(&spec.name, &options, &job.device, key.named("init"))?;
     if let Some(file) = starting_weights(spec, emit)? {
         let fresh = backbone::load_weights(&model, &file)?;
@@ -340,9 +344,9 @@ fn device_name(device: &candle_core::Device) -> String {
     }
 }
 
-/// A tensor of images ready for a backbone.
+/// A tensor of images ready for a backbone: `(count, size, size, channels)`.
 pub fn image_tensor(pixels: Vec<f32>, count: usize, size: usize, device: &candle_core::Device) -> Result<Tensor> {
-    Ok(Tensor::from_vec(pixels, (count, size, size, 3), device)?)
+    Ok(Tensor::from_vec(pixels, (count, size, size, ()), device)?)
 }
 
 #[cfg(test)]

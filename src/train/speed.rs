@@ -35,7 +35,7 @@ pub struct Speed {
 pub fn measure(bench: &Bench) -> Result<Speed> {
     const WARM_UP: usize = 2;
     let device = Device::Cpu;
-    let options = Options { classes: 2, drop_rate: 0.0, drop_path: 0.0 };
+    let options = Options::new(2);
     let model = backbone::build(bench.backbone, &options, &device, Key::new(0))?;
     let mut updater = Updater::new(&OptimizerSpec::adam(Default::default()), &model.params, WeightDecayOn::All);
     let (images, targets) = random_batch(bench, &device)?;

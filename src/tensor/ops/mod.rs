@@ -3,28 +3,33 @@
 //! Each is coarse enough that the tape has few edges. Layers call only these functions, never Candle's autograd, so that
 //! the tape can be replaced behind them. An operation computes a gradient only for the inputs that are on the tape.
 
+mod columns;
 mod conv;
 mod drop;
 mod elementwise;
 mod function;
 mod gate;
 mod lanes;
+mod layer_norm;
 mod linear;
 mod loss;
 mod matrix;
 mod memory;
 mod norm;
 mod pool;
+mod scale;
 mod simd;
 
-pub use conv::conv2d;
+pub use conv::{conv2d, conv2d_bias};
 pub use drop::{drop_path, dropout};
 pub use elementwise::activate;
 pub use gate::{gate_channels, squeeze_excite};
+pub use layer_norm::layer_norm;
 pub use linear::linear;
 pub use loss::{bce_with_logits, soft_cross_entropy};
 pub use norm::{batch_norm_eval, batch_norm_train};
-pub use pool::{avg_pool2d, global_avg_pool, max_pool2d};
+pub use pool::{avg_pool2d, avg_pool2d_ceil, global_avg_pool, max_pool2d};
+pub use scale::scale_add;
 
 /// The nonlinearity fused behind another operation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -36,6 +41,10 @@ pub enum Activation {
     Sigmoid,
     /// The exact one, with erf.
     Gelu,
+    /// `x * relu6(x + 3) / 6`, MobileNetV3's stand-in for [`Activation::Silu`].
+    HardSwish,
+    /// `relu6(x + 3) / 6`.
+    HardSigmoid,
 }
 
 /// What a convolution or pool sees at once: `[height, width]` each, as in torch.

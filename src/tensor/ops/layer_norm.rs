@@ -1,0 +1,176 @@
+//! Layer normalization.
+
+use super::{
+    memory::{Fresh, Slot, Values, slice},
+    simd::vectorized,
+};
+use crate::error::{Error, Result};
+use candle_core::{CpuStorage, CustomOp3, Layout, Result as Candle, Shape, Tensor};
+use rayon::prelude::*;
+
+/// `torch.nn.functional.layer_norm` over the last axis: `(x - mean) / sqrt(var + eps) * weight + bias` with each row's own
+/// mean and biased variance; `affine` is `(weight, bias)`, `(C)` each, ones and zeros where `None`.
+pub fn layer_norm(x: &Tensor, affine: Option<(&Tensor, &Tensor)>, eps: f64) -> Result<Tensor> {
+    let width = x.dims().last().copied().unwrap_or(0);
+    let fits = |(weight, bias): (&Tensor, &Tensor)| weight.dims() == [width] && bias.dims() == [width];
+    if width == 0 || !affine.is_none_or(fits) {
+        let shapes = affine.map(|(weight, bias)| [weight.dims(), bias.dims()]);
+        return Err(Error::bug(format!("layer normalization of {:?}: weight and bias {shapes:?}", x.dims())));
+    }
+    let (weight, bias) = match affine {
+        Some((weight, bias)) => (weight.contiguous()?, bias.contiguous()?),
+        None => (Tensor::ones(width, x.dtype(), x.device())?, Tensor::zeros(width, x.dtype(), x.device())?),
+    };
+    Ok(x.contiguous()?.apply_op3(&weight, &bias, LayerNorm { width, eps: eps as f32 })?)
+}
+
+struct LayerNorm {
+    width: usize,
+    eps: f32,
+}
+
+/// Elements of one task's rows: fixed, so that the sums over rows do not depend on the number of threads.
+const BLOCK: usize = 1 << 14;
+
+impl LayerNorm {
+    /// Elements of whole rows that one task works on.
+    fn block(&self) -> usize {
+        self.width * (BLOCK / self.width).max(1)
+    }
+
+    /// The gradients of `x`, weight and bias.
+    fn backward(&self, x: &[f32], weight: &[f32], dy: &[f32]) -> [Vec<f32>; 3] {
+        let mut dx = Fresh::new(x.len());
+        let rows = dx.slots().par_chunks_mut(self.block()).zip(x.par_chunks(self.block()));
+        let sums: Vec<[Vec<f32>; 2]> = rows
+            .zip(dy.par_chunks(self.block()))
+            .map(|((dx, x), dy)| {
+                let [mut dweight, mut dbias] = [(); 2].map(|()| vec![0.0; self.width]);
+                backward_rows(weight, self.eps, dx, x, dy, &mut dweight, &mut dbias);
+                [dweight, dbias]
+            })
+            .collect();
+        // SAFETY: the blocks cover all of `dx`; `x` and `dy` have its length.
+        [unsafe { dx.done() }, total(&sums, 0, self.width), total(&sums, 1, self.width)]
+    }
+}
+
+/// The sum over tasks, in order.
+fn total(tasks: &[[Vec<f32>; 2]], which: usize, width: usize) -> Vec<f32> {
+    let mut totals = vec![0.0f64; width];
+    for task in tasks {
+        totals.iter_mut().zip(&task[which]).for_each(|(total, &value)| *total += f64::from(value));
+    }
+    totals.into_iter().map(|total| total as f32).collect()
+}
+
+impl CustomOp3 for LayerNorm {
+    fn name(&self) -> &'static str {
+        "layer-norm"
+    }
+
+    fn cpu_fwd(
+        &self,
+        x: &CpuStorage,
+        x_at: &Layout,
+        weight: &CpuStorage,
+        weight_at: &Layout,
+        bias: &CpuStorage,
+        bias_at: &Layout,
+    ) -> Candle<(CpuStorage, Shape)> {
+        let (x, weight, bias) = (slice(x, x_at)?, slice(weight, weight_at)?, slice(bias, bias_at)?);
+        let mut y = Fresh::new(x.len());
+        let blocks = y.slots().par_chunks_mut(self.block()).zip(x.par_chunks(self.block()));
+        blocks.for_each(|(y, x)| forward_rows(weight, bias, self.eps, y, x));
+        // SAFETY: the blocks cover all of `y`.
+        Ok((CpuStorage::F32(unsafe { y.done() }), x_at.shape().clone()))
+    }
+
+    fn bwd(
+        &self,
+        x: &Tensor,
+        weight: &Tensor,
+        bias: &Tensor,
+        _y: &Tensor,
+        dy: &Tensor,
+    ) -> Candle<(Option<Tensor>, Option<Tensor>, Option<Tensor>)> {
+        let dy = dy.contiguous()?;
+        let [dx, dweight, dbias] = self.backward(&Values::of(x)?, &Values::of(weight)?, &Values::of(&dy)?);
+        let tensor = |values, like: &Tensor| {
+            like.track_op().then(|| Tensor::from_vec(values, like.shape(), like.device())).transpose()
+        };
+        Ok((tensor(dx, x)?, tensor(dweight, weight)?, tensor(dbias, bias)?))
+    }
+}
+
+/// Sums run in this many lanes, so that they are vectors whose order is fixed.
+const LANES: usize = 16;
+
+/// The sum of a row's terms: whole vectors first, then the rest.
+macro_rules! row_sum {
+    (($($x:ident),+) => $term:expr) => {{
+        let mut lanes = [0.0f32; LANES];
+        let width = [$($x.len()),+][0];
+        let whole = width - width % LANES;
+        for start in (0..whole).step_by(LANES) {
+            $(let $x = &$x[start..start + LANES];)+
+            for lane in 0..LANES {
+                $(let $x = $x[lane];)+
+                lanes[lane] += $term;
+            }
+        }
+        let mut sum = lanes.iter().sum::<f32>();
+        for at in whole..width {
+            $(let $x = $x[at];)+
+            sum += $term;
+        }
+        sum
+    }};
+}
+
+/// A row's mean and 1 / sqrt(variance + eps), in two passes.
+#[inline(always)]
+fn moments(x: &[f32], eps: f32) -> (f32, f32) {
+    let share = 1.0 / x.len() as f32;
+    let mean = row_sum!((x) => x) * share;
+    let var = row_sum!((x) => (x - mean) * (x - mean)) * share;
+    (mean, 1.0 / (var + eps).sqrt())
+}
+
+vectorized! {
+    fn forward_rows(weight: &[f32], bias: &[f32], eps: f32, y: &mut [Slot], x: &[f32]) {
+        let width = weight.len();
+        for (y, x) in y.chunks_exact_mut(width).zip(x.chunks_exact(width)) {
+            let (mean, inverse) = moments(x, eps);
+            for (((y, &x), &weight), &bias) in y.iter_mut().zip(x).zip(weight).zip(bias) {
+                y.write(((x - mean) * inverse).mul_add(weight, bias));
+            }
+        }
+    }
+
+    /// With `xhat` the normalized row and `g = dy * weight`: `dx = (g - mean(g) - xhat * mean(g * xhat)) / sqrt(var + eps)`.
+    fn backward_rows(
+        weight: &[f32],
+        eps: f32,
+        dx: &mut [Slot],
+        x: &[f32],
+        dy: &[f32],
+        dweight: &mut [f32],
+        dbias: &mut [f32],
+    ) {
+        let width = weight.len();
+        let (dweight, dbias) = (&mut dweight[..width], &mut dbias[..width]);
+        let share = 1.0 / width as f32;
+        for ((dx, x), dy) in dx.chunks_exact_mut(width).zip(x.chunks_exact(width)).zip(dy.chunks_exact(width)) {
+            let (mean, inverse) = moments(x, eps);
+            let shift = row_sum!((dy, weight) => dy * weight) * share;
+            let slope = row_sum!((dy, weight, x) => dy * weight * ((x - mean) * inverse)) * share;
+            for i in 0..width {
+                let normal = (x[i] - mean) * inverse;
+                dx[i].write((dy[i] * weight[i] - shift - normal * slope) * inverse);
+                dweight[i] = dy[i].mul_add(normal, dweight[i]);
+                dbias[i] += dy[i];
+            }
+        }
+    }
+}
