@@ -232,7 +232,7 @@ fn frozen_parameters_stay() {
     };
     let fresh = runner::backbone::build(
         "resnet18",
-        &runner::backbone::Options { classes: 2, drop_rate: 0.0, drop_path: 0.0, image_size: 224 },
+        &runner::backbone::Options::new(2),
         &Device::Cpu,
         runner::tensor::Key::new(3).named("init"),
     )

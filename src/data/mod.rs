@@ -3,6 +3,7 @@
 pub mod appended;
 pub mod batches;
 mod cache;
+mod channels;
 pub mod check;
 mod contents;
 mod dataset;
@@ -17,6 +18,7 @@ use crate::{
 };
 use std::path::PathBuf;
 
+pub use channels::Channels;
 pub use crate::tensor::{Interpolation, resize};
 pub use dataset::{Dataset, Split, fingerprint, open};
 

@@ -3,7 +3,7 @@
 use super::recipe::{Distill, Group, Supcon, Swa};
 use crate::{
     augment::AugmentSpec,
-    data::{DataSpec, Interpolation},
+    data::{Channels, DataSpec, Interpolation},
     duration::Duration,
     loss::LossSpec,
     optim::OptimizerSpec,
@@ -164,6 +164,10 @@ pub struct Input {
     /// Pillow's filter, always antialiased.
     #[garde(skip)]
     pub interpolation: Interpolation,
+    /// What the network sees of an image: its colours, or something computed from them.
+    #[serde(skip_serializing_if = "Channels::is_rgb")]
+    #[garde(skip)]
+    pub channels: Channels,
     /// Subtracted from each channel after scaling to 0..1; default: the backbone's pretrained configuration.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[garde(skip)]
@@ -177,7 +181,14 @@ pub struct Input {
 
 impl Default for Input {
     fn default() -> Self {
-        Self { size: 224, load_size: None, interpolation: Interpolation::default(), mean: None, std: None }
+        Self {
+            size: 224,
+            load_size: None,
+            interpolation: Interpolation::default(),
+            channels: Channels::Rgb,
+            mean: None,
+            std: None,
+        }
     }
 }
 

@@ -3,7 +3,7 @@
 use super::{Job, image_tensor};
 use crate::{
     augment::{self, AugmentSpec, Context, Scope},
-    data::Split,
+    data::{Channels, Split},
     error::{Error, Result},
     spec::RunSpec,
     tensor::{Image, Key, Tensor},
@@ -13,7 +13,7 @@ use rayon::prelude::*;
 
 /// One forward pass's images and what they should come out as.
 pub struct Batch {
-    /// `(N, size, size, 3)`.
+    /// `(N, size, size, channels)`.
     pub images: Tensor,
     /// `(N, classes)` probabilities.
     pub targets: Tensor,
@@ -30,19 +30,37 @@ pub struct Chunk<'o> {
     part: u64,
 }
 
-/// Normalization: `(x / 255 - mean) / std`.
+/// From the bytes of a square RGB image to what the network sees: its channels, of which the colours are normalized as
+/// `(x / 255 - mean) / std`.
 #[derive(Clone, Copy, Debug)]
 pub struct Normalize {
+    pub channels: Channels,
     pub mean: [f32; 3],
     pub std: [f32; 3],
 }
 
 impl Normalize {
-    /// Bytes to normalized values.
+    /// `(side, side, 3)` bytes to `(side, side, channels)` values.
     pub fn apply(&self, pixels: &[u8]) -> Vec<f32> {
-        let mut out = vec![0.0; pixels.len()];
-        augment::normalize(pixels, self.mean, self.std, &mut out);
+        let mut out = vec![0.0; pixels.len() / 3 * self.channels.count()];
+        self.write(pixels, &mut out);
         out
+    }
+
+    /// The same, into a place of that length.
+    pub fn write(&self, pixels: &[u8], out: &mut [f32]) {
+        if self.channels.is_rgb() {
+            return augment::normalize(pixels, self.mean, self.std, out);
+        }
+        let mut colours = vec![0.0; pixels.len()];
+        augment::normalize(&self.channels.colours(pixels), self.mean, self.std, &mut colours);
+        let added = self.channels.added(pixels, (pixels.len() / 3).isqrt());
+        let added = added.iter().map(|added| &added[..]).chain(std::iter::repeat(&[][..]));
+        let values = out.chunks_exact_mut(self.channels.count()).zip(colours.chunks_exact(3)).zip(added);
+        for ((out, colours), added) in values {
+            out[..3].copy_from_slice(colours);
+            out[3..].copy_from_slice(added);
+        }
     }
 }
 
@@ -59,32 +77,33 @@ impl Images {
         let (Some(mean), Some(std)) = (spec.input.mean, spec.input.std) else {
             return Err(Error::bug("a resolved specification must hold input.mean and input.std"));
         };
-        Ok(Self { size: spec.input.size, normalize: Normalize { mean, std }, device: device.clone() })
+        let normalize = Normalize { channels: spec.input.channels, mean, std };
+        Ok(Self { size: spec.input.size, normalize, device: device.clone() })
     }
 
-    /// Images of a split as they are, normalized: `(N, size, size, 3)`.
+    /// Images of a split as they are, normalized: `(N, size, size, channels)`.
     pub fn plain(&self, split: &Split, samples: std::ops::Range<usize>) -> Result<Tensor> {
         let count = samples.len();
-        let mut pixels = vec![0.0; count * self.bytes()];
-        pixels.par_chunks_exact_mut(self.bytes()).zip(samples).for_each(|(out, sample)| {
+        let mut pixels = vec![0.0; count * self.values()];
+        pixels.par_chunks_exact_mut(self.values()).zip(samples).for_each(|(out, sample)| {
             self.middle(split.image(sample), split.size, out);
         });
         image_tensor(pixels, count, self.size, &self.device)
     }
 
-    /// Normalizes the middle of a square picture with sides of `side`.
+    /// The middle of a square picture with sides of `side`, normalized.
     fn middle(&self, pixels: &[u8], side: usize, out: &mut [f32]) {
-        let Normalize { mean, std } = self.normalize;
         if side == self.size {
-            return augment::normalize(pixels, mean, std, out);
+            return self.normalize.write(pixels, out);
         }
         let mut image = Image { width: side, height: side, pixels: pixels.to_vec() };
         image.center_crop(self.size);
-        augment::normalize(&image.pixels, mean, std, out);
+        self.normalize.write(&image.pixels, out);
     }
 
-    fn bytes(&self) -> usize {
-        self.size * self.size * 3
+    /// Of one image.
+    fn values(&self) -> usize {
+        self.size * self.size * self.normalize.channels.count()
     }
 }
 
@@ -155,10 +174,10 @@ impl<'a> Batches<'a> {
     /// Reads, augments, normalizes and mixes one chunk. What happens to a sample depends on (seed, epoch, sample) alone.
     pub fn load(&self, chunk: &Chunk, epoch: u32) -> Result<Batch> {
         let (count, epoch) = (chunk.samples.len(), u64::from(epoch));
-        let mut pixels = vec![0.0; count * self.images.bytes()];
+        let mut pixels = vec![0.0; count * self.images.values()];
         let key = self.key.named("augment").with(epoch);
         pixels
-            .par_chunks_exact_mut(self.images.bytes())
+            .par_chunks_exact_mut(self.images.values())
             .zip(chunk.samples)
             .try_for_each(|(out, &sample)| self.augmented(sample, key.with(sample as u64), out))?;
         let classes: Vec<u32> = chunk.samples.iter().map(|&sample| self.split.items[sample].target).collect();
@@ -189,7 +208,7 @@ impl<'a> Batches<'a> {
             self.images.middle(pixels, side, out);
             return Ok(());
         }
-        let Normalize { mean, std } = self.images.normalize;
+        let Normalize { mean, std, .. } = self.images.normalize;
         let class = self.split.items[sample].target as usize;
         let context = Context { class, classes: self.classes, size, mean, std };
         let mut image = Image { width: side, height: side, pixels: pixels.to_vec() };
@@ -199,7 +218,7 @@ impl<'a> Batches<'a> {
             let left = format!("{} x {}", image.width, image.height);
             return Err(Error::user(format!("the augment list leaves images of {left} px, input.size is {size}")));
         }
-        augment::normalize(&image.pixels, mean, std, out);
+        self.images.normalize.write(&image.pixels, out);
         Ok(())
     }
 }
