@@ -4,7 +4,9 @@
 mod behaviour;
 
 use garde::Validate;
-use runner::{augment::AugmentSpec, loss::LossSpec, optim::OptimizerSpec, schedule::ScheduleSpec};
+use runner::{
+    augment::AugmentSpec, data::sampler::SamplerSpec, loss::LossSpec, optim::OptimizerSpec, schedule::ScheduleSpec,
+};
 use schemars::JsonSchema;
 use serde::{Serialize, de::DeserializeOwned};
 use serde_json::{Map, Value, json};
@@ -32,6 +34,7 @@ contract! {
     optimizers_keep_the_contract: OptimizerSpec in "optim",
     schedules_keep_the_contract: ScheduleSpec in "schedule",
     losses_keep_the_contract: LossSpec in "loss",
+    samplers_keep_the_contract: SamplerSpec in "data/sampler",
 }
 
 fn check<S: Family>(spec: &S, name: &str, folder: &str) {

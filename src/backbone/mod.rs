@@ -133,6 +133,14 @@ pub struct Found {
     pub pretrained: &'static Pretrained,
 }
 
+impl Found {
+    /// Whether one set of weights takes images of any size, so that their size may change during a training. What has a
+    /// position embedding for each patch does not.
+    pub fn takes_any_size(&self) -> bool {
+        true
+    }
+}
+
 /// What timm's name, with or without a tag, means: `resnet18`, `efficientnet_b1.ft_in1k`.
 ///
 /// An unknown name or tag is the user's mistake; the message has the nearest known ones.

@@ -109,10 +109,10 @@ impl InputArgs {
     fn items(&self) -> Result<Vec<data::Item>> {
         let Some(labels) = &self.labels else {
             let names = data::folder::image_names(&self.images)?;
-            return Ok(names.into_iter().map(|name| data::Item { name, target: 0 }).collect());
+            return Ok(names.into_iter().map(|name| data::Item { name, ..data::Item::default() }).collect());
         };
-        let rows = data::labels::read(labels)?.into_iter();
-        Ok(rows.map(|row| data::Item { name: row.name, target: row.target.unwrap_or(0) }).collect())
+        let rows = data::labels::read(labels, None)?.into_iter();
+        Ok(rows.map(|row| data::Item { name: row.name, target: row.target.unwrap_or(0), group: None }).collect())
     }
 }
 

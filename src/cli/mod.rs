@@ -7,6 +7,7 @@ mod doctor;
 mod eval;
 mod exec;
 mod explain;
+mod export;
 mod init;
 mod inputs;
 mod list;
@@ -44,6 +45,7 @@ enum Command {
     List(list::Args),
     Show(show::Args),
     Query(query::Args),
+    Export(export::Args),
     Predict(predict::Args),
     Eval(eval::Args),
     Bench(bench::Args),
@@ -81,6 +83,7 @@ fn run(command: Command) -> Result<u8> {
         Command::List(args) => list::run(&args),
         Command::Show(args) => show::run(&args),
         Command::Query(args) => query::run(&args),
+        Command::Export(args) => export::run(&args),
         Command::Predict(args) => predict::run(&args),
         Command::Eval(args) => eval::run(&args),
         Command::Bench(args) => bench::run(&args),

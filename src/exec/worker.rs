@@ -94,6 +94,9 @@ impl Worker {
         let (Some((_, data)), Some((_, pool))) = (&self.data, &self.pool) else {
             return Err(Error::bug("a worker without data or threads"));
         };
+        let (fold, subset) = (assignment.spec.fold.as_ref(), assignment.spec.subset.as_ref());
+        let cut = (fold.is_some() || subset.is_some()).then(|| data.cut(fold, subset)).transpose()?;
+        let data = cut.as_ref().unwrap_or(data);
         let notices = &self.notices;
         let mut finished = false;
         let mut emit = |event: Event| {

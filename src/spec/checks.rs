@@ -8,7 +8,7 @@ use super::{
 use crate::{
     augment::Scope,
     backbone,
-    data::{DataSpec, Listing},
+    data::{DataSpec, Fold, Listing, Subset},
     duration::Duration,
     error::Cause,
     metric::METRICS,
@@ -17,21 +17,48 @@ use std::path::Path;
 
 /// What the data sets of a file hold, each looked at once.
 #[derive(Default)]
-pub struct Data(Vec<(DataSpec, std::result::Result<Listing, String>)>);
+pub struct Data {
+    listings: Vec<(DataSpec, std::result::Result<Listing, String>)>,
+    cuts: Vec<(Cutting, std::result::Result<Counts, String>)>,
+}
+
+/// What decides which images a run trains on.
+type Cutting = (DataSpec, Option<Fold>, Option<Subset>);
+
+/// Training images of each class.
+type Counts = Vec<usize>;
 
 impl Data {
+    /// The training images of each class that a run's fold and subset leave; a message where they cannot be cut.
+    fn counts(&mut self, spec: &RunSpec) -> Option<std::result::Result<Counts, String>> {
+        let cutting = (spec.data.clone(), spec.fold.clone(), spec.subset.clone());
+        if let Some((_, counts)) = self.cuts.iter().find(|(known, _)| *known == cutting) {
+            return Some(counts.clone());
+        }
+        let listing = self.list(&spec.data)?.as_ref().ok()?;
+        let cut = listing.cut(spec.fold.as_ref(), spec.subset.as_ref());
+        let counts = cut.map_err(|error| error.to_string()).map(|cut| {
+            let mut counts = vec![0; listing.classes.len()];
+            let items: Vec<_> = listing.train.iter().chain(&listing.val).collect();
+            cut.train.iter().for_each(|&place| counts[items[place].target as usize] += 1);
+            counts
+        });
+        self.cuts.push((cutting, counts.clone()));
+        Some(counts)
+    }
+
     /// The listing; a message for what the user got wrong; `None` where the machine failed, which is no mistake of the file.
     fn list(&mut self, spec: &DataSpec) -> Option<&std::result::Result<Listing, String>> {
-        if let Some(at) = self.0.iter().position(|(known, _)| known == spec) {
-            return self.0.get(at).map(|(_, listing)| listing);
+        if let Some(at) = self.listings.iter().position(|(known, _)| known == spec) {
+            return self.listings.get(at).map(|(_, listing)| listing);
         }
         let listing = match spec.as_dyn().list() {
             Err(error) if error.cause != Cause::User => return None,
             Err(error) => Err(error.to_string()),
             Ok(listing) => Ok(listing),
         };
-        self.0.push((spec.clone(), listing));
-        self.0.last().map(|(_, listing)| listing)
+        self.listings.push((spec.clone(), listing));
+        self.listings.last().map(|(_, listing)| listing)
     }
 }
 
@@ -42,9 +69,12 @@ pub fn check(spec: &RunSpec, merged: &Merged, data: &mut Data, mistakes: &mut Mi
     checks.weights();
     checks.select();
     checks.augment();
+    checks.progressive();
+    checks.sampler();
     checks.lengths();
     checks.freeze();
     checks.data(data);
+    checks.cut(data);
 }
 
 struct Checks<'a> {
@@ -200,10 +230,60 @@ impl Checks<'_> {
             let path = format!("loss.{}", self.spec.loss.name());
             self.say(&[&path, "loss"], format!("`{path}`: {why}"), &[]);
         }
-        let (images, batch) = (listing.train.len(), self.spec.batch_size);
+    }
+
+    /// What fold, subset and sampler make of the data.
+    fn cut(&mut self, data: &mut Data) {
+        if self.spec.subset.as_ref().is_some_and(|subset| subset.fraction.or(subset.per_class.map(|_| 1.0)).is_none()) {
+            let help = ["for example subset = { fraction = 0.5 }, or { per_class = 100 }".into()];
+            self.say(&["subset"], "`subset` needs `fraction` or `per_class`", &help);
+        }
+        let family = format!("data.{}", self.spec.data.name());
+        let counts = match data.counts(self.spec) {
+            None => return,
+            Some(Ok(counts)) => counts,
+            Some(Err(why)) => return self.say(&["fold.of", "fold.index", "fold", &family], why, &[]),
+        };
+        let (mut images, batch) = (counts.iter().sum(), self.spec.batch_size);
+        if let Some(sampler) = &self.spec.sampler {
+            images = sampler.as_dyn().draws(images);
+            if let Err(why) = sampler.as_dyn().check(&counts) {
+                let path = format!("sampler.{}", sampler.name());
+                self.say(&[&path, "sampler"], format!("`{path}`: {why}"), &[]);
+            }
+        }
         if self.spec.drop_last && images < batch {
             let what = format!("`drop_last` leaves nothing: {images} training images make no batch of {batch}");
             self.say(&["drop_last", "batch_size", &family], what, &[format!("lower `batch_size` to at most {images}")]);
+        }
+    }
+
+    fn sampler(&mut self) {
+        if self.spec.sampler.is_some() && !self.spec.shuffle {
+            let help = ["leave out `shuffle`: a sampler draws at random".into()];
+            self.say(&["shuffle", "sampler"], "`sampler` and `shuffle = false` exclude each other", &help);
+        }
+    }
+
+    fn progressive(&mut self) {
+        let Some(progressive) = &self.spec.progressive else { return };
+        let full = self.spec.input.size;
+        if let Err(why) = progressive.check(full) {
+            self.say(&["progressive", "input.size"], format!("`progressive`: {why}"), &[]);
+        }
+        if let Ok(found) = backbone::find(&self.spec.backbone.name)
+            && !found.takes_any_size()
+        {
+            let what = format!("`progressive` changes the size of images, and `{}` takes one size", found.entry.name);
+            self.say(&["progressive", "backbone.name"], what, &["use a convolutional backbone".into()]);
+        }
+        for size in progressive.smaller(full) {
+            for (index, entry) in self.spec.augment.iter().enumerate() {
+                if let Err(why) = entry.as_dyn().check(size) {
+                    let what = format!("`{}` while images have {size} pixels (`progressive`): {why}", entry.name());
+                    return self.say(&[&format!("augment.{index}"), "progressive"], what, &[]);
+                }
+            }
         }
     }
 }

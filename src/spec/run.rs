@@ -1,8 +1,9 @@
 //! The resolved specification of one run: everything that decides its numbers, beside its seed.
 
+use super::Progressive;
 use crate::{
     augment::AugmentSpec,
-    data::{DataSpec, Interpolation},
+    data::{DataSpec, Fold, Interpolation, Subset, sampler::SamplerSpec},
     duration::Duration,
     loss::LossSpec,
     optim::OptimizerSpec,
@@ -19,6 +20,14 @@ pub struct RunSpec {
     /// Where images and labels come from.
     #[garde(dive)]
     pub data: DataSpec,
+    /// Trains on all folds of a cross-validation but one, and validates on that; `[sweep] folds` makes a run of each.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[garde(dive)]
+    pub fold: Option<Fold>,
+    /// Trains on a part of the training images only.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[garde(dive)]
+    pub subset: Option<Subset>,
     /// What training and validation share: size, interpolation, normalization.
     #[serde(default)]
     #[garde(dive)]
@@ -70,6 +79,14 @@ pub struct RunSpec {
     #[serde(default = "yes")]
     #[garde(skip)]
     pub shuffle: bool,
+    /// Draws the training images of an epoch with replacement, in place of a new order of all; default: every image once.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[garde(dive)]
+    pub sampler: Option<SamplerSpec>,
+    /// Training images that start small and grow to `input.size`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[garde(dive)]
+    pub progressive: Option<Progressive>,
     /// Leaves out the last, smaller batch of an epoch.
     #[serde(default)]
     #[garde(skip)]

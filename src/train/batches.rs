@@ -3,7 +3,7 @@
 use super::{Job, image_tensor};
 use crate::{
     augment::{self, AugmentSpec, Scope},
-    data::{self, Split},
+    data::{self, Split, resize::resize, sampler},
     error::{Error, Result},
     spec::RunSpec,
     tensor::{Image, Key, Tensor},
@@ -28,6 +28,8 @@ pub struct Chunk<'o> {
     /// Which batch of the epoch this is; chunks of a split batch share it.
     batch: u64,
     part: u64,
+    /// Where its first sample stands in the epoch's order.
+    first: usize,
 }
 
 /// Normalization: `(x / 255 - mean) / std`.
@@ -110,7 +112,25 @@ impl<'a> Batches<'a> {
     /// The order of the training images in this epoch.
     pub fn order(&self, epoch: u32) -> Vec<usize> {
         let key = self.key.named("order").with(epoch.into());
-        data::batches::epoch_order(self.split.items.len(), self.spec.shuffle, key)
+        match &self.spec.sampler {
+            None => data::batches::epoch_order(self.split.items.len(), self.spec.shuffle, key),
+            Some(sampler) => {
+                let targets: Vec<u32> = self.split.items.iter().map(|item| item.target).collect();
+                sampler::draw(sampler.as_dyn(), &targets, self.classes, key)
+            }
+        }
+    }
+
+    /// Samples of one epoch.
+    fn samples(&self) -> usize {
+        let images = self.split.items.len();
+        self.spec.sampler.as_ref().map_or(images, |sampler| sampler.as_dyn().draws(images))
+    }
+
+    /// The side of the training images in this epoch, in pixels.
+    fn size(&self, epoch: u32) -> usize {
+        let full = self.images.size;
+        self.spec.progressive.as_ref().map_or(full, |sizes| sizes.size(epoch, self.spec.epochs, full))
     }
 
     /// Optimizer steps of one epoch.
@@ -119,7 +139,7 @@ impl<'a> Batches<'a> {
     }
 
     fn per_epoch(&self) -> usize {
-        let (images, batch) = (self.split.items.len(), self.spec.batch_size);
+        let (images, batch) = (self.samples(), self.spec.batch_size);
         if self.spec.drop_last { images / batch } else { images.div_ceil(batch) }
     }
 
@@ -134,23 +154,30 @@ impl<'a> Batches<'a> {
             let share = 1.0 / (samples.len() * (last - first)) as f64;
             // Even parts: a last one of a single image would have no batch statistics.
             let parts = samples.len().div_ceil(self.micro_batch);
-            for (part, samples) in samples.chunks(samples.len().div_ceil(parts)).enumerate() {
+            let size = samples.len().div_ceil(parts);
+            for (part, samples) in samples.chunks(size).enumerate() {
                 let weight = samples.len() as f64 * share;
-                chunks.push(Chunk { samples, weight, batch: batch as u64, part: part as u64 });
+                let first = begin + part * size;
+                chunks.push(Chunk { samples, weight, batch: batch as u64, part: part as u64, first });
             }
         }
         chunks
     }
 
-    /// Reads, augments, normalizes and mixes one chunk. What happens to a sample depends on (seed, epoch, sample) alone.
+    /// Reads, augments, normalizes and mixes one chunk. What happens to a sample depends on (seed, epoch, sample) alone,
+    /// and on which draw it is where a sampler draws it.
     pub fn load(&self, chunk: &Chunk, epoch: u32) -> Result<Batch> {
-        let (count, epoch) = (chunk.samples.len(), u64::from(epoch));
-        let mut pixels = vec![0.0; count * self.images.bytes()];
+        let (count, size, epoch) = (chunk.samples.len(), self.size(epoch), u64::from(epoch));
+        let mut pixels = vec![0.0; count * size * size * 3];
         let key = self.key.named("augment").with(epoch);
-        pixels
-            .par_chunks_exact_mut(self.images.bytes())
-            .zip(chunk.samples)
-            .try_for_each(|(out, &sample)| self.augmented(sample, key.with(sample as u64), out))?;
+        pixels.par_chunks_exact_mut(size * size * 3).zip(chunk.samples).enumerate().try_for_each(
+            |(place, (out, &sample))| {
+                let key = key.with(sample as u64);
+                // A sampler draws an image several times in an epoch: each time it is changed anew.
+                let key = if self.spec.sampler.is_some() { key.with((chunk.first + place) as u64) } else { key };
+                self.augmented(sample, size, key, out)
+            },
+        )?;
         let classes: Vec<u32> = chunk.samples.iter().map(|&sample| self.split.items[sample].target).collect();
         let mut targets = one_hot(&classes, self.classes);
         let mixes = self.spec.augment.iter().any(|augment| augment.as_dyn().scope() == Scope::Batch);
@@ -159,28 +186,34 @@ impl<'a> Batches<'a> {
                 images: &mut pixels,
                 targets: &mut targets,
                 samples: count,
-                height: self.images.size,
-                width: self.images.size,
+                height: size,
+                width: size,
                 classes: self.classes,
             };
             let key = self.key.named("mix").with(epoch).with(chunk.batch).with(chunk.part);
             augment::batch(&self.spec.augment, &mut batch, key)?;
         }
         Ok(Batch {
-            images: image_tensor(pixels, count, self.images.size, &self.images.device)?,
+            images: image_tensor(pixels, count, size, &self.images.device)?,
             targets: Tensor::from_vec(targets, (count, self.classes), &self.images.device)?,
             classes: (!mixes).then_some(classes),
         })
     }
 
-    fn augmented(&self, sample: usize, key: Key, out: &mut [f32]) -> Result<()> {
-        let (pixels, size) = (self.split.image(sample), self.images.size);
+    /// One training image at `size`, augmented and normalized.
+    fn augmented(&self, sample: usize, size: usize, key: Key, out: &mut [f32]) -> Result<()> {
+        let (pixels, full) = (self.split.image(sample), self.images.size);
         let Normalize { mean, std } = self.images.normalize;
-        if self.spec.augment.iter().all(|augment: &AugmentSpec| augment.as_dyn().scope() == Scope::Batch) {
+        if size == full
+            && self.spec.augment.iter().all(|augment: &AugmentSpec| augment.as_dyn().scope() == Scope::Batch)
+        {
             augment::normalize(pixels, mean, std, out);
             return Ok(());
         }
-        let mut image = Image { width: size, height: size, pixels: pixels.to_vec() };
+        let mut image = Image { width: full, height: full, pixels: pixels.to_vec() };
+        if size != full {
+            image = resize(&image, size, size, self.spec.input.interpolation)?;
+        }
         augment::sample(&self.spec.augment, &mut image, key)?;
         augment::normalize(&image.pixels, mean, std, out);
         Ok(())
