@@ -107,7 +107,7 @@ fn fill(trainer: &Trainer) {
 
 /// A split of `count` noisy pictures of `size x size`, of three classes in turn.
 fn noisy(count: usize, size: usize) -> Split {
-    let items = (0..count).map(|i| Item { name: format!("{i}.png"), target: (i % 3) as u32 }).collect();
+    let items = (0..count).map(|i| Item { name: format!("{i}.png"), target: (i % 3) as u32, group: None }).collect();
     Split::in_memory(items, size, (0..count * size * size * 3).map(|i| (i * 31 % 251) as u8).collect())
 }
 

@@ -155,6 +155,77 @@ fn a_stopped_run_resumes_to_the_same_bits() {
 }
 
 #[test]
+fn a_sampled_and_growing_run_resumes_to_the_same_bits() {
+    let spec = spec(json!({
+        "epochs": 3, "sampler": { "balanced": {} }, "progressive": { "sizes": [16, 24] },
+        "augment": [{ "random_horizontal_flip": {} }, { "mixup": {} }],
+    }));
+    let whole = finished(&spec, 1);
+    for stop_after in [2, 4] {
+        let dir = tempfile::tempdir().unwrap();
+        let (mut events, result) = run(&spec, dir.path(), 1, Some(stop_after));
+        assert_eq!(result.unwrap_err().cause, Cause::Interrupted);
+        let (rest, result) = run(&spec, dir.path(), 2, None);
+        result.unwrap();
+        events.extend(rest);
+        assert_eq!(numbers(&events), numbers(&whole), "stopped after step {stop_after}");
+    }
+}
+
+/// The first epoch of a run that grows from 16 pixels trains on what Pillow would make of the images at 16.
+#[test]
+fn small_images_are_the_resized_ones() {
+    let losses = |change: Value, data: &Dataset| {
+        let dir = tempfile::tempdir().unwrap();
+        let spec = spec(change);
+        let job = Job {
+            spec: &spec,
+            seed: 3,
+            data,
+            device: Device::Cpu,
+            dir: dir.path(),
+            threads: 1,
+            attempt: 1,
+            micro_batch: None,
+        };
+        let mut events = Vec::new();
+        let mut emit = |event| {
+            events.push(event);
+            Ok(())
+        };
+        train::run(&job, &mut emit, &AtomicBool::new(false)).unwrap();
+        epochs(&events, Split::Train).iter().map(|values| values["loss"]).collect::<Vec<_>>()
+    };
+    let resized = |split: &data::Split| {
+        let pixels = (0..split.items.len()).flat_map(|index| {
+            let image = runner::tensor::Image { width: SIZE, height: SIZE, pixels: split.image(index).to_vec() };
+            data::resize::resize(&image, 16, 16, Interpolation::Bilinear).unwrap().pixels
+        });
+        data::Split::in_memory(split.items.clone(), 16, pixels.collect())
+    };
+    let small = Dataset {
+        classes: data().classes.clone(),
+        train: resized(&data().train),
+        val: resized(&data().val),
+        fingerprint: String::new(),
+        warnings: Vec::new(),
+    };
+    let growing = losses(json!({ "epochs": 2, "progressive": { "from": 16 } }), data());
+    let input = json!({ "size": 16, "mean": [0.5, 0.5, 0.5], "std": [0.25, 0.25, 0.25] });
+    let same = losses(json!({ "epochs": 2, "input": input }), &small);
+    assert_eq!(growing[0], same[0]);
+    assert_ne!(growing[1], same[1], "the second epoch has full size");
+}
+
+#[test]
+fn a_sampler_decides_how_long_an_epoch_is() {
+    let weighted = json!({ "weighted": { "weights": [1.0, 1.0], "num_samples": 20 } });
+    let events = finished(&spec(json!({ "epochs": 1, "sampler": weighted })), 1);
+    assert!(matches!(events.first(), Some(Event::Started { steps_per_epoch: 2, .. })), "{:?}", events.first());
+    assert_eq!(learning_rates(&events).len(), 2);
+}
+
+#[test]
 fn bits_do_not_depend_on_threads() {
     let spec = spec(json!({ "augment": [{ "color_jitter": { "brightness": 0.5, "hue": 0.3 } }, { "mixup": {} }] }));
     assert_eq!(numbers(&finished(&spec, 1)), numbers(&finished(&spec, 3)));

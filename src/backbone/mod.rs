@@ -222,8 +222,13 @@ impl Architecture {
     /// Whether images of this side can go in; the user's mistake names the nearest sizes that can.
     pub fn check_size(&self, image: usize) -> Result<()> {
         let Self::One(found) = self else { return Ok(()) };
-        let shape = vit::SHAPES.iter().find(|shape| shape.name == found.entry.name);
-        shape.map_or(Ok(()), |shape| shape.grid(image).map(drop))
+        vit::shape(found.entry.name).map_or(Ok(()), |shape| shape.grid(image).map(drop))
+    }
+
+    /// Whether one set of weights takes images of any size, so that their size may change during a training. What has a
+    /// position embedding for each patch does not.
+    pub fn takes_any_size(&self) -> bool {
+        matches!(self, Self::One(found) if vit::shape(found.entry.name).is_none())
     }
 
     pub fn build(&self, b: &Builder, options: &Options) -> Result<Box<dyn Backbone>> {

@@ -83,6 +83,11 @@ const fn augreg(tag: &'static str, classes: usize) -> Pretrained {
     Pretrained { classes, ..Pretrained::inception(tag, 224, 224, 0.9) }
 }
 
+/// What is known of the vision transformer of this name, if it is one.
+pub fn shape(name: &str) -> Option<&'static Shape> {
+    SHAPES.iter().copied().find(|shape| shape.name == name)
+}
+
 /// What tells one vision transformer from another.
 #[derive(Clone, Copy)]
 pub struct Shape {

@@ -95,8 +95,7 @@ fn of_run(args: &InputArgs, store: &Store, run: Run) -> Result<Classifier> {
     let weights = checkpoint(&args.results, store, &run)?;
     let mut images = Images::new(&spec, &Device::Cpu)?;
     images.size = args.input_size.unwrap_or(images.size);
-    // Another size shows the same part of the picture.
-    let loaded = (spec.input.loaded() * images.size).div_ceil(spec.input.size);
+    let loaded = spec.input.loaded_for(images.size);
     let model = build(&spec.backbone.name, store.classes(&run.id)?.len(), &images, &weights)?;
     let name = format!("{} ({}, seed {})", run.id, spec.backbone.name, run.seed);
     Ok(Classifier { name, run: Some(run), model, images, loaded, interpolation: spec.input.interpolation })

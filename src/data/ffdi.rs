@@ -37,6 +37,11 @@ pub struct Ffdi {
     #[garde(skip)]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub val_labels: Option<PathBuf>,
+    /// The column of the label files that says which video or identity an image belongs to: images that share it never
+    /// stand on both sides of a fold.
+    #[garde(skip)]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub group: Option<String>,
     /// What becomes of images that are missing or cannot be decoded.
     #[garde(skip)]
     pub on_bad_image: OnBadImage,
@@ -72,7 +77,7 @@ impl Ffdi {
     fn split(&self, split: Split, warnings: &mut Vec<String>) -> Result<Rows> {
         let file = self.label_file(split)?;
         let place = || file.display().to_string();
-        let mut rows = labels::read(&file)?;
+        let mut rows = labels::read(&file, self.group.as_deref())?;
         if rows.first().is_some_and(|row| row.target.is_none()) {
             return Err(Error::user(format!("{}: no column target in the header", place())));
         }
@@ -112,7 +117,8 @@ impl Ffdi {
             }
         }
         let kept = rows.into_iter().zip(there).filter(|(_, there)| *there);
-        Ok(kept.map(|(row, _)| Item { name: row.name, target: row.target.unwrap_or_default() }).collect())
+        let item = |row: Row| Item { name: row.name, target: row.target.unwrap_or_default(), group: row.group };
+        Ok(kept.map(|(row, _)| item(row)).collect())
     }
 }
 

@@ -1,9 +1,12 @@
 //! The resolved specification of one run: everything that decides its numbers, beside its seed.
 
-use super::recipe::{Distill, Group, Supcon, Swa};
+use super::{
+    Progressive,
+    recipe::{Distill, Group, Supcon, Swa},
+};
 use crate::{
     augment::AugmentSpec,
-    data::{Channels, DataSpec, Interpolation},
+    data::{Channels, DataSpec, Fold, Interpolation, Subset, sampler::SamplerSpec},
     duration::Duration,
     loss::LossSpec,
     optim::OptimizerSpec,
@@ -21,6 +24,14 @@ pub struct RunSpec {
     /// Where images and labels come from.
     #[garde(dive)]
     pub data: DataSpec,
+    /// Trains on all folds of a cross-validation but one, and validates on that; `[sweep] folds` makes a run of each.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[garde(dive)]
+    pub fold: Option<Fold>,
+    /// Trains on a part of the training images only.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[garde(dive)]
+    pub subset: Option<Subset>,
     /// Makes images from the training images and mixes them in, into training alone.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[garde(dive)]
@@ -84,6 +95,14 @@ pub struct RunSpec {
     #[serde(default = "yes")]
     #[garde(skip)]
     pub shuffle: bool,
+    /// Draws the training images of an epoch with replacement, in place of a new order of all; default: every image once.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[garde(dive)]
+    pub sampler: Option<SamplerSpec>,
+    /// Training images that start small and grow to `input.size`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[garde(dive)]
+    pub progressive: Option<Progressive>,
     /// Leaves out the last, smaller batch of an epoch.
     #[serde(default)]
     #[garde(skip)]
@@ -196,6 +215,11 @@ impl Input {
     /// Width and height of decoded images, before augmentation and cropping.
     pub fn loaded(&self) -> usize {
         self.load_size.unwrap_or(self.size)
+    }
+
+    /// The same for a model that sees another size of the same part of the picture.
+    pub fn loaded_for(&self, size: usize) -> usize {
+        (self.loaded() * size).div_ceil(self.size)
     }
 }
 

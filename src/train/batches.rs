@@ -3,7 +3,7 @@
 use super::{Job, image_tensor};
 use crate::{
     augment::{self, AugmentSpec, Context, Scope},
-    data::{Channels, Split},
+    data::{Channels, Split, resize::resize, sampler},
     error::{Error, Result},
     spec::RunSpec,
     tensor::{Image, Key, Tensor},
@@ -28,6 +28,8 @@ pub struct Chunk<'o> {
     /// Which batch of the epoch this is; chunks of a split batch share it.
     batch: u64,
     part: u64,
+    /// Where its first sample stands in the epoch's order.
+    first: usize,
 }
 
 /// From the bytes of a square RGB image to what the network sees: its channels, of which the colours are normalized as
@@ -84,8 +86,9 @@ impl Images {
     /// Images of a split as they are, normalized: `(N, size, size, channels)`.
     pub fn plain(&self, split: &Split, samples: std::ops::Range<usize>) -> Result<Tensor> {
         let count = samples.len();
-        let mut pixels = vec![0.0; count * self.values()];
-        pixels.par_chunks_exact_mut(self.values()).zip(samples).for_each(|(out, sample)| {
+        let values = self.values(self.size);
+        let mut pixels = vec![0.0; count * values];
+        pixels.par_chunks_exact_mut(values).zip(samples).for_each(|(out, sample)| {
             self.middle(split.image(sample), split.size, out);
         });
         image_tensor(pixels, count, self.size, &self.device)
@@ -101,9 +104,9 @@ impl Images {
         self.normalize.write(&image.pixels, out);
     }
 
-    /// Of one image.
-    fn values(&self) -> usize {
-        self.size * self.size * self.normalize.channels.count()
+    /// Of one image with sides of `size`.
+    fn values(&self, size: usize) -> usize {
+        size * size * self.normalize.channels.count()
     }
 }
 
@@ -130,7 +133,7 @@ impl<'a> Batches<'a> {
         match batches.per_epoch() {
             0 => Err(Error::user(format!(
                 "drop_last leaves no batch: {} training images, batch_size = {}",
-                batches.split.per_epoch(),
+                batches.samples(),
                 job.spec.batch_size
             ))),
             _ => Ok(batches),
@@ -139,7 +142,24 @@ impl<'a> Batches<'a> {
 
     /// The order of the training images in this epoch.
     pub fn order(&self, epoch: u32) -> Vec<usize> {
-        self.split.order(epoch, self.spec.shuffle, self.key.named("order"))
+        let key = self.key.named("order");
+        let Some(sampler) = &self.spec.sampler else { return self.split.order(epoch, self.spec.shuffle, key) };
+        let shown = self.split.order(epoch, false, key);
+        let targets: Vec<u32> = shown.iter().map(|&image| self.split.items[image].target).collect();
+        let drawn = sampler::draw(sampler.as_dyn(), &targets, self.classes.len(), key.with(epoch.into()));
+        drawn.into_iter().map(|place| shown[place]).collect()
+    }
+
+    /// Samples of one epoch.
+    fn samples(&self) -> usize {
+        let images = self.split.per_epoch();
+        self.spec.sampler.as_ref().map_or(images, |sampler| sampler.as_dyn().draws(images))
+    }
+
+    /// The side of the training images in this epoch, in pixels.
+    fn size(&self, epoch: u32) -> usize {
+        let full = self.images.size;
+        self.spec.progressive.as_ref().map_or(full, |sizes| sizes.size(epoch, self.spec.epochs, full))
     }
 
     /// Optimizer steps of one epoch.
@@ -148,7 +168,7 @@ impl<'a> Batches<'a> {
     }
 
     fn per_epoch(&self) -> usize {
-        let (images, batch) = (self.split.per_epoch(), self.spec.batch_size);
+        let (images, batch) = (self.samples(), self.spec.batch_size);
         if self.spec.drop_last { images / batch } else { images.div_ceil(batch) }
     }
 
@@ -163,23 +183,29 @@ impl<'a> Batches<'a> {
             let share = 1.0 / (samples.len() * (last - first)) as f64;
             // Even parts: a last one of a single image would have no batch statistics.
             let parts = samples.len().div_ceil(self.micro_batch);
-            for (part, samples) in samples.chunks(samples.len().div_ceil(parts)).enumerate() {
+            let size = samples.len().div_ceil(parts);
+            for (part, samples) in samples.chunks(size).enumerate() {
                 let weight = samples.len() as f64 * share;
-                chunks.push(Chunk { samples, weight, batch: batch as u64, part: part as u64 });
+                let first = begin + part * size;
+                chunks.push(Chunk { samples, weight, batch: batch as u64, part: part as u64, first });
             }
         }
         chunks
     }
 
-    /// Reads, augments, normalizes and mixes one chunk. What happens to a sample depends on (seed, epoch, sample) alone.
+    /// Reads, augments, normalizes and mixes one chunk. What happens to a sample depends on (seed, epoch, sample) alone,
+    /// and on which draw it is where a sampler draws it.
     pub fn load(&self, chunk: &Chunk, epoch: u32) -> Result<Batch> {
-        let (count, epoch) = (chunk.samples.len(), u64::from(epoch));
-        let mut pixels = vec![0.0; count * self.images.values()];
+        let (count, size, epoch) = (chunk.samples.len(), self.size(epoch), u64::from(epoch));
+        let values = self.images.values(size);
+        let mut pixels = vec![0.0; count * values];
         let key = self.key.named("augment").with(epoch);
-        pixels
-            .par_chunks_exact_mut(self.images.values())
-            .zip(chunk.samples)
-            .try_for_each(|(out, &sample)| self.augmented(sample, key.with(sample as u64), out))?;
+        pixels.par_chunks_exact_mut(values).zip(chunk.samples).enumerate().try_for_each(|(place, (out, &sample))| {
+            let key = key.with(sample as u64);
+            // A sampler draws an image several times in an epoch: each time it is changed anew.
+            let key = if self.spec.sampler.is_some() { key.with((chunk.first + place) as u64) } else { key };
+            self.augmented(sample, size, key, out)
+        })?;
         let classes: Vec<u32> = chunk.samples.iter().map(|&sample| self.split.items[sample].target).collect();
         let mut targets = one_hot(&classes, self.classes.len());
         let mixes = self.spec.augment.iter().any(|augment| augment.as_dyn().scope() == Scope::Batch);
@@ -188,35 +214,41 @@ impl<'a> Batches<'a> {
                 images: &mut pixels,
                 targets: &mut targets,
                 samples: count,
-                height: self.images.size,
-                width: self.images.size,
+                height: size,
+                width: size,
                 classes: self.classes.len(),
             };
             let key = self.key.named("mix").with(epoch).with(chunk.batch).with(chunk.part);
             augment::batch(&self.spec.augment, &mut batch, key)?;
         }
         Ok(Batch {
-            images: image_tensor(pixels, count, self.images.size, &self.images.device)?,
+            images: image_tensor(pixels, count, size, &self.images.device)?,
             targets: Tensor::from_vec(targets, (count, self.classes.len()), &self.images.device)?,
             classes: (!mixes).then_some(classes),
         })
     }
 
-    fn augmented(&self, sample: usize, key: Key, out: &mut [f32]) -> Result<()> {
-        let (pixels, side, size) = (self.split.image(sample), self.split.size, self.images.size);
-        if self.spec.augment.iter().all(|augment: &AugmentSpec| augment.as_dyn().scope() == Scope::Batch) {
+    /// One training image at `size`, augmented and normalized.
+    fn augmented(&self, sample: usize, size: usize, key: Key, out: &mut [f32]) -> Result<()> {
+        let (pixels, side, full) = (self.split.image(sample), self.split.size, self.images.size);
+        let plain = self.spec.augment.iter().all(|augment: &AugmentSpec| augment.as_dyn().scope() == Scope::Batch);
+        if plain && size == full {
             self.images.middle(pixels, side, out);
             return Ok(());
+        }
+        let mut image = Image { width: side, height: side, pixels: pixels.to_vec() };
+        if size != full {
+            let side = self.spec.input.loaded_for(size);
+            image = resize(&image, side, side, self.spec.input.interpolation)?;
         }
         let Normalize { mean, std, .. } = self.images.normalize;
         let class = self.split.items[sample].target as usize;
         let context = Context { class, classes: self.classes, size, mean, std };
-        let mut image = Image { width: side, height: side, pixels: pixels.to_vec() };
         augment::sample(&self.spec.augment, &mut image, &context, key)?;
         image.center_crop(size);
         if (image.width, image.height) != (size, size) {
             let left = format!("{} x {}", image.width, image.height);
-            return Err(Error::user(format!("the augment list leaves images of {left} px, input.size is {size}")));
+            return Err(Error::user(format!("the augment list leaves images of {left} px, the model sees {size}")));
         }
         self.images.normalize.write(&image.pixels, out);
         Ok(())

@@ -2,7 +2,7 @@
 
 use super::batches::{Images, Normalize};
 use crate::{
-    backbone::{self, Model},
+    backbone::{self, Architecture, Model},
     error::{Context, Error, Result},
     spec::{RunSpec, recipe::Distill},
     tensor::{Key, Pass, Tensor},
@@ -69,7 +69,7 @@ pub fn folder(results: &Path, run: &str) -> Result<PathBuf> {
 /// A teacher must look at what the student looks at.
 ///
 /// # Errors
-/// The user's, where size or channels differ.
+/// The user's, where size or channels differ, or would during the training.
 pub fn check_inputs(distill: &Distill, student: &RunSpec, teacher: &RunSpec) -> Result<()> {
     let id = &distill.teacher;
     let (theirs, ours) = (&teacher.input, &student.input);
@@ -84,6 +84,13 @@ pub fn check_inputs(distill: &Distill, student: &RunSpec, teacher: &RunSpec) -> 
             "distill.teacher = {id:?} learnt from {} images, this run sees {}: set input.channels alike",
             theirs.channels.name(),
             ours.channels.name()
+        )));
+    }
+    let any_size = |name| Architecture::parse(name).is_ok_and(|teacher| teacher.takes_any_size());
+    if student.progressive.is_some() && !any_size(&teacher.backbone.name) {
+        return Err(Error::user(format!(
+            "distill.teacher = {id:?} is {}, which takes one size of images, and `progressive` changes it",
+            teacher.backbone.name
         )));
     }
     Ok(())
