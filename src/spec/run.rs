@@ -1,6 +1,6 @@
 //! The resolved specification of one run: everything that decides its numbers, beside its seed.
 
-use super::recipe::{Distill, Group, Supcon, Swa};
+use super::recipe::{Distill, Group, Soup, Supcon, Swa};
 use crate::{
     augment::AugmentSpec,
     data::{DataSpec, Interpolation},
@@ -115,6 +115,10 @@ pub struct RunSpec {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[garde(dive)]
     pub swa: Option<Swa>,
+    /// Mean of the weights of the best epochs, taken when training ends and saved as the model.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[garde(dive)]
+    pub soup: Option<Soup>,
     /// Parameters that are not trained, by name; `*` stands for anything, e.g. `layer1.*`.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[garde(skip)]
