@@ -146,10 +146,8 @@ fn a_step_of_both_players_is_torchs() {
 fn augmentations_that_gradients_flow_through_are_the_originals() {
     let golden = golden().diff_augment;
     let x = Var::from_vec(golden.x, (2, 8, 8, 3), &Device::Cpu).unwrap();
-    let change =
-        |brightness, saturation, contrast, shift, cutout| Change { brightness, saturation, contrast, shift, cutout };
-    let changes =
-        vec![change(0.2, 1.6, 0.7, [1, -1], [[-2, 2], [3, 7]]), change(-0.3, 0.4, 1.2, [-1, 0], [[5, 9], [0, 4]])];
+    let change = |brightness, saturation, contrast, shift| Change { brightness, saturation, contrast, shift };
+    let changes = vec![change(0.2, 1.6, 0.7, [1, -1]), change(-0.3, 0.4, 1.2, [-1, 0])];
     let y = diff_augment(x.as_tensor(), changes).unwrap();
     close("images", 1e-5, &values(&y), &golden.y);
     let weight = Tensor::from_vec(golden.weight, (2, 8, 8, 3), &Device::Cpu).unwrap();
@@ -173,9 +171,6 @@ fn changes_are_drawn_as_the_original_draws_them() {
     }
     let shifts: BTreeSet<i32> = all.iter().flat_map(|c| c.shift).collect();
     assert_eq!(shifts, (-4..=4).collect());
-    let starts: BTreeSet<i32> = all.iter().flat_map(|c| c.cutout.map(|[from, _]| from)).collect();
-    assert_eq!(starts, (-8..=24).collect());
-    assert!(all.iter().all(|c| c.cutout.iter().all(|[from, to]| to - from == 16)));
 }
 
 fn pattern() -> Image {

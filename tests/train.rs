@@ -366,6 +366,34 @@ fn swa_is_the_plain_mean_of_epochs() {
     }
 }
 
+/// What a greedy soup comes to, told from the epochs' own weights.
+#[test]
+fn a_soup_is_the_mean_of_its_best_epochs_and_no_worse_than_the_best() {
+    let change = json!({ "epochs": 4, "select": { "metric": "loss", "mode": "min" }, "soup": { "epochs": 3 } });
+    let spec = spec(change.clone());
+    let whole = tempfile::tempdir().unwrap();
+    let (events, result) = run(&spec, whole.path(), 1, None);
+    result.unwrap();
+    let Some(Event::Finished { best_epoch, summary }) = events.last() else { panic!("{:?}", events.last()) };
+    let losses: Vec<f64> = epochs(&events, Split::Val).iter().map(|values| values["loss"]).collect();
+    let averaged = summary["epochs_averaged"];
+    assert!((1.0..=3.0).contains(&averaged) && averaged.fract() == 0.0, "{averaged}");
+    let best = losses[*best_epoch as usize - 1];
+    assert!(summary["loss"] <= best && (averaged > 1.0) == (summary["loss"] != best), "{} of {losses:?}", summary["loss"]);
+    // Only the mean stays.
+    let left: Vec<String> = std::fs::read_dir(whole.path().join("checkpoints"))
+        .unwrap()
+        .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+        .collect();
+    assert_eq!(left, ["best.safetensors"]);
+    // A run that is cut off cooks the same.
+    let dir = tempfile::tempdir().unwrap();
+    assert_eq!(run(&spec, dir.path(), 1, Some(8)).1.unwrap_err().cause, Cause::Interrupted);
+    run(&spec, dir.path(), 1, None).1.unwrap();
+    let name = "layer1.0.conv1.weight";
+    assert_eq!(stored(dir.path(), "best", name), stored(whole.path(), "best", name));
+}
+
 #[test]
 fn statistics_of_averaged_weights_are_the_mean_over_batches() {
     // Weights that do not move: the average is the starting network, and each batch of an epoch counts alike.

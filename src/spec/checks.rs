@@ -311,6 +311,10 @@ impl Checks<'_> {
                 self.say(&["swa.start", "epochs"], what, &["lower `swa.start` or raise `epochs`".into()]);
             }
         }
+        if self.spec.soup.is_some() && epochs <= self.spec.eval_every {
+            let what = "`soup` averages evaluated epochs, and only the last one is evaluated";
+            self.say(&["soup", "epochs", "eval_every"], what, &["lower `eval_every` or raise `epochs`".into()]);
+        }
         let mixer = self.spec.augment.iter().find(|entry| entry.as_dyn().scope() == Scope::Batch);
         if let (Some(_), Some(mixer)) = (&self.spec.supcon, mixer) {
             let what = format!("`supcon` compares classes, and `{}` mixes the labels of a batch", mixer.name());

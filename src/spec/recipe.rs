@@ -128,6 +128,26 @@ impl Swa {
     }
 }
 
+/// A greedy soup: when training ends, the weights of its best epochs are averaged, best first, each as long as the selected
+/// metric on the validation images does not fall; the mean becomes the run's model. Wortsman et al. 2022,
+/// arXiv:2203.05482; buffers are averaged too, as by timm's `avg_checkpoints.py`.
+///
+/// Takes one evaluation for each epoch tried, and the space of as many checkpoints while the run lasts.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema, Validate)]
+#[serde(deny_unknown_fields, default)]
+pub struct Soup {
+    /// The most epochs to average.
+    #[garde(range(min = 2, max = 100))]
+    #[schemars(range(min = 2, max = 100))]
+    pub epochs: usize,
+}
+
+impl Default for Soup {
+    fn default() -> Self {
+        Self { epochs: 5 }
+    }
+}
+
 fn one() -> u32 {
     1
 }

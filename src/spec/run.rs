@@ -2,7 +2,7 @@
 
 use super::{
     Progressive,
-    recipe::{Distill, Group, Supcon, Swa},
+    recipe::{Distill, Group, Soup, Supcon, Swa},
 };
 use crate::{
     augment::AugmentSpec,
@@ -134,6 +134,10 @@ pub struct RunSpec {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[garde(dive)]
     pub swa: Option<Swa>,
+    /// Mean of the weights of the best epochs, taken when training ends and saved as the model.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[garde(dive)]
+    pub soup: Option<Soup>,
     /// Parameters that are not trained, by name; `*` stands for anything, e.g. `layer1.*`.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[garde(skip)]

@@ -66,7 +66,7 @@ pub struct Gan {
     #[garde(range(min = 0.0, max = 1.0))]
     #[schemars(range(min = 0.0, max = 1.0))]
     pub ema: f64,
-    /// Shows the discriminator all images under random colours, shifts and holes: so a GAN can learn from few images.
+    /// Shows the discriminator all images under random colours and shifts: so a GAN can learn from few images.
     #[garde(skip)]
     pub diff_augment: bool,
     /// Another seed trains another network.
@@ -85,8 +85,8 @@ impl Default for Gan {
             batch_size: 32,
             width: 32,
             noise: 64,
-            generator_lr: 2e-4,
-            discriminator_lr: 8e-4,
+            generator_lr: 1e-4,
+            discriminator_lr: 4e-4,
             ema: 0.995,
             diff_augment: true,
             seed: 0,

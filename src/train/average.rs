@@ -131,10 +131,10 @@ impl Trained {
     }
 }
 
-fn copies(params: &Params) -> Result<Vec<Tensor>> {
+pub fn copies(params: &Params) -> Result<Vec<Tensor>> {
     params.iter().map(|weight| Ok(weight.var().as_detached_tensor().copy()?)).collect()
 }
 
-fn set(params: &Params, values: &[Tensor]) -> Result<()> {
+pub fn set(params: &Params, values: &[Tensor]) -> Result<()> {
     params.iter().zip(values).try_for_each(|(weight, value)| Ok(weight.var().set(value)?))
 }

@@ -84,12 +84,29 @@ impl Folder {
     }
 
     pub fn save_best(&self, params: &Params, epoch: u32) -> Result<()> {
-        let metadata = BTreeMap::from([("epoch".to_string(), epoch.to_string())]);
-        safetensors::write(&self.best(), &weights::arrays(params)?, &metadata)
+        write(&self.best(), params, epoch)
     }
 
     pub fn load_best(&self, params: &Params) -> Result<()> {
-        weights::load(params, &Stored::read(&self.best())?, None, None).map(drop)
+        read(&self.best(), params)
+    }
+
+    fn epoch(&self, epoch: u32) -> PathBuf {
+        self.path.join(format!("epoch-{epoch}.safetensors"))
+    }
+
+    /// Keeps the weights of one epoch beside the best.
+    pub fn save_epoch(&self, params: &Params, epoch: u32) -> Result<()> {
+        write(&self.epoch(epoch), params, epoch)
+    }
+
+    pub fn load_epoch(&self, params: &Params, epoch: u32) -> Result<()> {
+        read(&self.epoch(epoch), params)
+    }
+
+    /// Removes the weights of every epoch up to `last` that is not among these.
+    pub fn keep_epochs(&self, epochs: &[u32], last: u32) -> Result<()> {
+        (1..=last).filter(|epoch| !epochs.contains(epoch)).try_for_each(|epoch| remove(&self.epoch(epoch)))
     }
 
     pub fn remove_last(&self) -> Result<()> {
@@ -99,6 +116,16 @@ impl Folder {
     pub fn remove_best(&self) -> Result<()> {
         remove(&self.best())
     }
+}
+
+/// Writes weights alone, under timm's names.
+fn write(path: &Path, params: &Params, epoch: u32) -> Result<()> {
+    let metadata = BTreeMap::from([("epoch".to_string(), epoch.to_string())]);
+    safetensors::write(path, &weights::arrays(params)?, &metadata)
+}
+
+fn read(path: &Path, params: &Params) -> Result<()> {
+    weights::load(params, &Stored::read(path)?, None, None).map(drop)
 }
 
 fn remove(path: &Path) -> Result<()> {

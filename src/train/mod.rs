@@ -7,6 +7,7 @@ mod evaluate;
 mod groups;
 mod objective;
 mod progress;
+mod soup;
 pub mod speed;
 pub mod teacher;
 mod update;
@@ -28,7 +29,8 @@ use batches::{Batches, Chunk};
 use checkpoint::Folder;
 use groups::Groups;
 use objective::Objective;
-use progress::Progress;
+use progress::{Progress, selected};
+use soup::Soup;
 use std::{
     path::{Path, PathBuf},
     sync::atomic::{AtomicBool, Ordering},
@@ -224,8 +226,42 @@ impl<'a> Trainer<'a> {
                 trainer.folder.save_best(&trainer.model.params, epoch)?;
                 trainer.best = Some(evaluation);
             }
-            Ok(())
+            trainer.keep_for_soup()
         })
+    }
+
+    /// Keeps this epoch's weights where they are among the best so far, and no others.
+    fn keep_for_soup(&self) -> Result<()> {
+        let (Some(soup), epoch) = (&self.job.spec.soup, self.progress.epoch) else { return Ok(()) };
+        let best = self.progress.best_epochs(soup.epochs, self.job.spec);
+        if best.contains(&epoch) {
+            self.folder.save_epoch(&self.model.params, epoch)?;
+        }
+        self.folder.keep_epochs(&best, epoch)
+    }
+
+    /// Averages the best epochs, best first, where the run is to end so: the mean becomes the best checkpoint. Returns how
+    /// many it took.
+    fn cook_soup(&mut self) -> Result<Option<usize>> {
+        let spec = self.job.spec;
+        let Some(recipe) = &spec.soup else { return Ok(None) };
+        let epochs = self.progress.best_epochs(recipe.epochs, spec);
+        let [best, rest @ ..] = epochs.as_slice() else { return Ok(None) };
+        self.folder.load_epoch(&self.model.params, *best)?;
+        let mut served = self.evaluate()?;
+        let mut soup = Soup::new(&self.model.params, selected(spec, &served.values)?)?;
+        for epoch in rest {
+            self.folder.load_epoch(&self.model.params, *epoch)?;
+            let mut tasted = None;
+            let loss = || selected(spec, &tasted.insert(self.evaluate()?).values);
+            if soup.taste(&self.model.params, loss)? {
+                served = tasted.unwrap_or(served);
+            }
+        }
+        soup.serve(&self.model.params)?;
+        self.folder.save_best(&self.model.params, self.progress.best_epoch)?;
+        self.best = Some(served);
+        Ok(Some(soup.taken()))
     }
 
     fn evaluate(&self) -> Result<Evaluation> {
@@ -252,6 +288,7 @@ impl<'a> Trainer<'a> {
 
     /// Tells the selected epoch's predictions and what the run came to, and clears what is not kept.
     fn finish(mut self, emit: &mut Emit) -> Result<()> {
+        let averaged = self.cook_soup()?;
         let best = match self.best.take() {
             Some(best) => best,
             None => {
@@ -265,7 +302,11 @@ impl<'a> Trainer<'a> {
         let mut summary = best.values;
         summary.insert("seconds".into(), self.progress.seconds);
         summary.insert("images_per_second".into(), self.progress.images as f64 / self.progress.seconds.max(1e-9));
+        summary.extend(averaged.map(|epochs| ("epochs_averaged".into(), epochs as f64)));
         emit(Event::Finished { best_epoch: epoch, summary })?;
+        if averaged.is_some() {
+            self.folder.keep_epochs(&[], self.progress.epoch)?;
+        }
         match self.job.spec.keep {
             Keep::All => Ok(()),
             Keep::Best => self.folder.remove_last(),

@@ -74,17 +74,7 @@ impl Progress {
 
     /// Takes an evaluation's values; true where this epoch is the best so far.
     pub fn record(&mut self, spec: &RunSpec, values: &Values) -> Result<bool> {
-        let metric = &spec.select.metric;
-        let value = values.get(metric).ok_or_else(|| {
-            Error::user(format!(
-                "select.metric = \"{metric}\" is not defined on this validation set (it has: {})",
-                values.keys().cloned().collect::<Vec<_>>().join(", ")
-            ))
-        })?;
-        let loss = match spec.select.mode {
-            Mode::Max => -value,
-            Mode::Min => *value,
-        };
+        let loss = selected(spec, values)?;
         let best = self.history.iter().copied().fold(f64::INFINITY, f64::min);
         let min_delta = spec.early_stop.as_ref().map_or(0.0, |stop| stop.min_delta);
         self.stale = if loss < best - min_delta { 0 } else { self.stale + 1 };
@@ -95,7 +85,30 @@ impl Progress {
         Ok(loss < best)
     }
 
+    /// The epochs of the `count` best evaluations, best first, the earlier of equal ones before the later.
+    pub fn best_epochs(&self, count: usize, spec: &RunSpec) -> Vec<u32> {
+        let mut places: Vec<usize> = (0..self.history.len()).collect();
+        places.sort_by(|&a, &b| self.history[a].total_cmp(&self.history[b]));
+        let epoch = |place: usize| ((place as u32 + 1) * spec.eval_every).min(spec.epochs);
+        places.into_iter().take(count).map(epoch).collect()
+    }
+
     pub fn stopped_early(&self, spec: &RunSpec) -> bool {
         spec.early_stop.as_ref().is_some_and(|stop| self.stale >= stop.patience)
     }
+}
+
+/// The selected metric as a loss: smaller is better.
+pub fn selected(spec: &RunSpec, values: &Values) -> Result<f64> {
+    let metric = &spec.select.metric;
+    let value = values.get(metric).ok_or_else(|| {
+        Error::user(format!(
+            "select.metric = \"{metric}\" is not defined on this validation set (it has: {})",
+            values.keys().cloned().collect::<Vec<_>>().join(", ")
+        ))
+    })?;
+    Ok(match spec.select.mode {
+        Mode::Max => -value,
+        Mode::Min => *value,
+    })
 }

@@ -63,7 +63,7 @@ class Discriminator(nn.Module):
 
     def forward(self, x, y):
         for layer in self.layers:
-            x = F.relu(layer(x))
+            x = 2 * F.leaky_relu(layer(x), 0.2)
         features = x.sum((2, 3))
         return self.score(features).squeeze(1) + (self.classes(y) * features).sum(1)
 
@@ -135,7 +135,7 @@ def game():
 
 
 def diff_augment():
-    """The formulas of DiffAugment_pytorch.py under given numbers: brightness, saturation, contrast, shift, hole."""
+    """The formulas of DiffAugment_pytorch.py under given numbers: brightness, saturation, contrast, shift."""
     x = wave((2, 3, 8, 8), 0.4).requires_grad_()
     brightness, saturation, contrast = [0.2, -0.3], [1.6, 0.4], [0.7, 1.2]
     per = lambda values: torch.tensor(values).view(2, 1, 1, 1)
@@ -145,12 +145,9 @@ def diff_augment():
     mean = y.mean(dim=[1, 2, 3], keepdim=True)
     y = (y - mean) * per(contrast) + mean
     out = []
-    for image, (right, down), ((x0, x1), (y0, y1)) in [(y[0], (1, -1), ((-2, 2), (3, 7))), (y[1], (-1, 0), ((5, 9), (0, 4)))]:
+    for image, (right, down) in [(y[0], (1, -1)), (y[1], (-1, 0))]:
         padded = F.pad(image, (1, 1, 1, 1))
-        moved = padded[:, 1 - down : 9 - down, 1 - right : 9 - right]
-        mask = torch.ones(8, 8)
-        mask[max(y0, 0) : y1, max(x0, 0) : x1] = 0
-        out.append(moved * mask)
+        out.append(padded[:, 1 - down : 9 - down, 1 - right : 9 - right])
     y = torch.stack(out)
     (y * wave(y.shape, 0.5)).sum().backward()
     nhwc = lambda tensor: rounded(tensor.permute(0, 2, 3, 1))

@@ -1,5 +1,5 @@
 //! Augmentations that gradients flow through, of real and made images alike, so that a discriminator cannot learn a few
-//! real images by heart. Zhao et al. 2020, arXiv:2006.10738: `DiffAugment(policy="color,translation,cutout")`.
+//! real images by heart. Zhao et al. 2020, arXiv:2006.10738: `DiffAugment(policy="color,translation")`.
 
 use crate::{
     error::Result,
@@ -18,28 +18,19 @@ pub struct Change {
     pub contrast: f32,
     /// Pixels the image moves to the right and down; what comes in is 0.
     pub shift: [i32; 2],
-    /// Columns and rows that become 0: from the first, to the second, which is left out.
-    pub cutout: [[i32; 2]; 2],
 }
 
 impl Change {
     /// The original's distributions, for images of `size x size`.
     pub fn draw(size: usize, rng: &mut Rng) -> Self {
         let reach = (size as f64 * 0.125 + 0.5) as i32;
-        let hole = (size as f64 * 0.5 + 0.5) as i32;
         let mut shift = || rng.below(2 * reach as usize + 1) as i32 - reach;
         let shift = [shift(), shift()];
-        let mut span = || {
-            let from = rng.below(size + 1 - hole as usize % 2) as i32 - hole / 2;
-            [from, from + hole]
-        };
-        let cutout = [span(), span()];
         Self {
             brightness: (rng.uniform() - 0.5) as f32,
             saturation: (rng.uniform() * 2.0) as f32,
             contrast: (rng.uniform() + 0.5) as f32,
             shift,
-            cutout,
         }
     }
 
@@ -58,15 +49,12 @@ impl Change {
 
     /// Each target pixel that shows something, with the source pixel it shows.
     fn moves(&self, height: usize, width: usize) -> impl Iterator<Item = (usize, usize)> {
-        let inside = |[from, to]: [i32; 2], at: usize| (from..to).contains(&(at as i32));
         let source =
             |at: usize, shift: i32, length: usize| at.checked_add_signed(-shift as isize).filter(|&s| s < length);
-        let Self { shift, cutout, .. } = *self;
+        let shift = self.shift;
         (0..height * width).filter_map(move |at| {
             let (x, y) = (at % width, at / width);
-            let cut = inside(cutout[0], x) && inside(cutout[1], y);
-            let from = source(y, shift[1], height)? * width + source(x, shift[0], width)?;
-            (!cut).then_some((at, from))
+            Some((at, source(y, shift[1], height)? * width + source(x, shift[0], width)?))
         })
     }
 }

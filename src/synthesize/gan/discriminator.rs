@@ -35,8 +35,20 @@ impl Layer {
 
     fn forward(&self, x: &Tensor, pass: &Pass) -> Result<Tensor> {
         let x = ops::conv2d(x, &self.weight.get(pass)?, self.window, 1)?;
-        ops::bias(&x, &self.bias.get(pass), Activation::Relu)
+        leaky_relu(&ops::bias(&x, &self.bias.get(pass), Activation::Identity)?)
     }
+}
+
+/// Below zero, a value keeps this share.
+const SLOPE: f64 = 0.2;
+/// Spectral normalization lets no layer enlarge anything, so that behind a few of them an image hardly shows any more,
+/// and the generator is told little but to make one and the same. This gives each layer back what it loses.
+const GAIN: f64 = 2.0;
+
+/// `GAIN * (x > 0 ? x : SLOPE * x)`.
+fn leaky_relu(x: &Tensor) -> Result<Tensor> {
+    let above = ops::activate(x, Activation::Relu)?;
+    Ok(((above * (GAIN * (1.0 - SLOPE)))? + (x * (GAIN * SLOPE))?)?)
 }
 
 impl Discriminator {
