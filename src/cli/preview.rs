@@ -5,7 +5,7 @@ use super::{
 use crate::{
     augment::{self, Augment, AugmentSpec, Scope},
     data::{self, Channels, Item},
-    error::{Context, Error, Result},
+    error::{Context, Result},
     event::Split,
     spec::{Experiment, ExperimentFile, RunSpec},
     tensor::{Device, Image, Key},
@@ -116,7 +116,9 @@ impl<'a> Gallery<'a> {
             })?);
         }
         if single.len() > 1 {
-            let all = |image: &mut Image, context: &_, key| augment::sample(&self.spec.augment, image, context, key);
+            let all = |image: &mut Image, context: &augment::Context, key| {
+                augment::sample(&self.spec.augment, image, context, key)
+            };
             rows.extend(self.draws_of("all of them", &all)?);
         }
         for (place, entry) in batch {

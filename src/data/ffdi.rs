@@ -97,9 +97,9 @@ impl Ffdi {
 
     /// Leaves out, or reports together, the images that are not there.
     fn existing(&self, rows: Vec<Row>, folder: &Path, file: &Path, warnings: &mut Vec<String>) -> Result<Vec<Item>> {
-        let real = folder.canonicalize().map_err(|_| {
-            Error::user(format!("no image folder {}; {}", folder.display(), found_in(&self.root)))
-        })?;
+        let real = folder
+            .canonicalize()
+            .map_err(|_| Error::user(format!("no image folder {}; {}", folder.display(), found_in(&self.root))))?;
         let there: Vec<bool> = rows
             .par_iter()
             .map(|row| is_inside(folder, &row.name, &real).context(|| format!("{}:{}", file.display(), row.line)))
@@ -216,7 +216,9 @@ fn is_inside(folder: &Path, name: &str, real_folder: &Path) -> Result<bool> {
     }
     match path.canonicalize() {
         Ok(real) if real.starts_with(real_folder) => Ok(real.is_file()),
-        Ok(real) => Err(Error::user(format!("{} leads out of the image folder, to {}", path.display(), real.display()))),
+        Ok(real) => {
+            Err(Error::user(format!("{} leads out of the image folder, to {}", path.display(), real.display())))
+        }
         Err(_) => Ok(false),
     }
 }

@@ -151,7 +151,8 @@ impl Source for Folder {
 fn share_of_groups(images: Vec<Item>, share: f64, key: Key) -> (Vec<Item>, Vec<Item>) {
     let mut sizes = std::collections::BTreeMap::<String, usize>::new();
     images.iter().filter_map(|item| item.group.clone()).for_each(|group| *sizes.entry(group).or_default() += 1);
-    let mut drawn: Vec<_> = sizes.into_iter().map(|(name, size)| (key.named(&name).rng().uniform(), name, size)).collect();
+    let mut drawn: Vec<_> =
+        sizes.into_iter().map(|(name, size)| (key.named(&name).rng().uniform(), name, size)).collect();
     drawn.sort_by(|a, b| a.0.total_cmp(&b.0).then_with(|| a.1.cmp(&b.1)));
     let wanted = (images.len() as f64 * share).round() as usize;
     let mut held = 0;
@@ -201,7 +202,9 @@ fn images(root: &Path, classes: &[String]) -> Result<Vec<Item>> {
             continue;
         }
         let before = items.len();
-        walk(&folder, class, &mut Vec::new(), &mut |name| items.push(Item { name, target: target as u32, group: None }))?;
+        walk(&folder, class, &mut Vec::new(), &mut |name| {
+            items.push(Item { name, target: target as u32, group: None })
+        })?;
         if items.len() == before {
             return Err(Error::user(format!("{}: no images ({})", folder.display(), EXTENSIONS.join(", "))));
         }

@@ -20,8 +20,8 @@ use crate::{
 };
 use std::path::PathBuf;
 
-pub use channels::Channels;
 pub use crate::tensor::{Interpolation, resize};
+pub use channels::Channels;
 pub use dataset::{Dataset, Split, fingerprint, open};
 pub use folds::{Fold, Over, Subset};
 

@@ -200,12 +200,14 @@ impl<'a> Batches<'a> {
         let values = self.images.values(size);
         let mut pixels = vec![0.0; count * values];
         let key = self.key.named("augment").with(epoch);
-        pixels.par_chunks_exact_mut(values).zip(chunk.samples).enumerate().try_for_each(|(place, (out, &sample))| {
-            let key = key.with(sample as u64);
-            // A sampler draws an image several times in an epoch: each time it is changed anew.
-            let key = if self.spec.sampler.is_some() { key.with((chunk.first + place) as u64) } else { key };
-            self.augmented(sample, size, key, out)
-        })?;
+        pixels.par_chunks_exact_mut(values).zip(chunk.samples).enumerate().try_for_each(
+            |(place, (out, &sample))| {
+                let key = key.with(sample as u64);
+                // A sampler draws an image several times in an epoch: each time it is changed anew.
+                let key = if self.spec.sampler.is_some() { key.with((chunk.first + place) as u64) } else { key };
+                self.augmented(sample, size, key, out)
+            },
+        )?;
         let classes: Vec<u32> = chunk.samples.iter().map(|&sample| self.split.items[sample].target).collect();
         let mut targets = one_hot(&classes, self.classes.len());
         let mixes = self.spec.augment.iter().any(|augment| augment.as_dyn().scope() == Scope::Batch);
