@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 
 /// Draws each image by the weight of its class, as `torch.utils.data.WeightedRandomSampler(weights[targets],
 /// num_samples)` with replacement.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema, Validate)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema, Validate)]
 #[serde(deny_unknown_fields, default)]
 pub struct Weighted {
     /// The weight of every image of a class, in the order of the classes.
@@ -17,6 +17,13 @@ pub struct Weighted {
     #[schemars(range(min = 1))]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub num_samples: Option<usize>,
+}
+
+/// Both of two classes alike.
+impl Default for Weighted {
+    fn default() -> Self {
+        Self { weights: vec![1.0; 2], num_samples: None }
+    }
 }
 
 impl Sampler for Weighted {
