@@ -8,7 +8,7 @@ use runner::{
     backbone::{self, Options},
     data::Channels,
     tensor::{
-        Device, Key, Tensor,
+        DType, Device, Key, Pass, Tensor,
         safetensors::{Stored, hex, write},
         weights,
     },
@@ -101,19 +101,50 @@ fn mixing_moves_all_channels_together() {
 #[test]
 fn pretrained_weights_take_on_added_channels() {
     let folder = tempfile::TempDir::new().unwrap();
-    let path = folder.path().join("resnet18.safetensors");
-    let model = |in_channels, seed| {
-        let options = Options { in_channels, ..Options::new(2) };
-        backbone::build("resnet18", &options, &Device::Cpu, Key::new(seed)).unwrap()
-    };
-    let (theirs, ours) = (model(3, 1), model(6, 2));
-    write(&path, &weights::arrays(&theirs.params).unwrap(), &BTreeMap::new()).unwrap();
-    backbone::load_weights(&ours, &path).unwrap();
-    let first = |model: &backbone::Model| model.params.get("conv1.weight").unwrap().var().as_detached_tensor();
-    let half = (first(&theirs) * 0.5).unwrap();
-    let expected = Tensor::cat(&[&half, &half], 1).unwrap();
-    let values = |tensor: &Tensor| tensor.flatten_all().unwrap().to_vec1::<f32>().unwrap();
-    assert_eq!(values(&first(&ours)), values(&expected));
-    // A checkpoint is not bent to fit: it belongs to a model with these channels.
-    assert!(weights::load(&ours.params, &Stored::read(&path).unwrap(), None, None).is_err());
+    let path = folder.path().join("weights.safetensors");
+    for (name, first) in [
+        ("resnet18", "conv1.weight"),
+        ("resnet26d", "conv1.0.weight"),
+        ("mobilenetv3_small_100", "conv_stem.weight"),
+        ("convnext_atto", "stem.0.weight"),
+        ("vit_tiny_patch16_224", "patch_embed.proj.weight"),
+        ("vit_tiny_r_s16_p8_224", "patch_embed.backbone.conv.weight"),
+        ("resnet18@1+vit_tiny_patch16_224", "patch_embed.backbone.conv1.weight"),
+    ] {
+        let (theirs, ours) = (model(name, 3, 1), model(name, 6, 2));
+        write(&path, &weights::arrays(&theirs.params).unwrap(), &BTreeMap::new()).unwrap();
+        backbone::load_weights(&ours, &path).unwrap();
+        let first = |model: &backbone::Model| model.params.get(first).unwrap().var().as_detached_tensor();
+        let half = (first(&theirs) * 0.5).unwrap();
+        let expected = Tensor::cat(&[&half, &half], 1).unwrap();
+        let values = |tensor: &Tensor| tensor.flatten_all().unwrap().to_vec1::<f32>().unwrap();
+        assert_eq!(values(&first(&ours)), values(&expected), "{name}");
+        // A checkpoint is not bent to fit: it belongs to a model with these channels.
+        assert!(weights::load(&ours.params, &Stored::read(&path).unwrap(), None, None).is_err());
+    }
+}
+
+#[test]
+fn every_family_sees_added_channels() {
+    for name in [
+        "resnet50d",
+        "efficientnet_b0",
+        "mobilenetv3_large_100",
+        "convnext_femto",
+        "deit_tiny_patch16_224",
+        "vit_small_r26_s32_224",
+        "efficientnet_b0@2+vit_tiny_patch16_224",
+    ] {
+        let images = Tensor::ones((1, SMALL, SMALL, 6), DType::F32, &Device::Cpu).unwrap();
+        let logits = model(name, 6, 1).net.forward(&images, &Pass::eval()).unwrap();
+        assert_eq!(logits.dims(), [1, 2], "{name}");
+    }
+}
+
+/// Side of images for whole networks.
+const SMALL: usize = 64;
+
+fn model(name: &str, in_channels: usize, seed: u64) -> backbone::Model {
+    let options = Options { in_channels, image_size: SMALL, ..Options::new(2) };
+    backbone::build(name, &options, &Device::Cpu, Key::new(seed)).unwrap()
 }

@@ -96,6 +96,28 @@ fn images_are_cropped_from_their_loaded_size() {
     assert_ne!(anywhere, run(json!([{ "random_resized_crop": {} }])));
 }
 
+/// Everything that touches the shape of a batch at once.
+#[test]
+fn added_channels_are_cropped_mixed_and_grow() {
+    let input = |channels: &str| {
+        let half = [0.5; 3];
+        json!({ "size": 24, "load_size": SIZE, "channels": channels, "mean": half, "std": half })
+    };
+    let run = |channels: &str| {
+        let spec = spec(json!({
+            "input": input(channels), "epochs": 2, "sampler": { "balanced": {} }, "progressive": { "sizes": [16] },
+            "augment": [
+                { "random_crop": {} }, { "mixup": {} }, { "cutmix": {} }, { "resizemix": {} }, { "mixup_cutmix": {} },
+            ],
+        }));
+        let events = finished(&spec, 1);
+        assert!(epochs(&events, Split::Train).iter().all(|values| values["loss"].is_finite()), "{channels}");
+        numbers(&events)
+    };
+    assert_ne!(run("rgb"), run("srm"));
+    assert_ne!(run("ycbcr"), run("dct"));
+}
+
 fn epochs(events: &[Event], wanted: Split) -> Vec<&Values> {
     let values = |event| match event {
         &Event::Epoch { split, ref values, .. } if split == wanted => Some(values),
@@ -475,6 +497,14 @@ fn a_student_learns_from_a_finished_run() {
     assert!(distilled > 0.0 && (distilled - plain).abs() > 1e-3, "{distilled} and {plain}");
     let error = student("c", 1.0, "nobody").unwrap_err();
     assert!(error.cause == Cause::User && error.to_string().contains("nobody"), "{error}");
+    let seeing = |channels: &str| {
+        let half = [0.5; 3];
+        let input = json!({ "size": SIZE, "channels": channels, "mean": half, "std": half });
+        let distill = json!({ "teacher": "teacher", "weight": 1.0, "temperature": 2.0 });
+        run(&spec(json!({ "epochs": 1, "input": input, "distill": distill })), &place("d"), 1, None).1
+    };
+    let error = seeing("srm").unwrap_err();
+    assert!(error.cause == Cause::User && error.to_string().contains("set input.channels alike"), "{error}");
 }
 
 #[test]
