@@ -308,7 +308,11 @@ fn a_soup_is_the_mean_of_its_best_epochs_and_no_worse_than_the_best() {
     let averaged = summary["epochs_averaged"];
     assert!((1.0..=3.0).contains(&averaged) && averaged.fract() == 0.0, "{averaged}");
     let best = losses[*best_epoch as usize - 1];
-    assert!(summary["loss"] <= best && (averaged > 1.0) == (summary["loss"] != best), "{} of {losses:?}", summary["loss"]);
+    assert!(
+        summary["loss"] <= best && (averaged > 1.0) == (summary["loss"] != best),
+        "{} of {losses:?}",
+        summary["loss"]
+    );
     // Only the mean stays.
     let left: Vec<String> = std::fs::read_dir(whole.path().join("checkpoints"))
         .unwrap()

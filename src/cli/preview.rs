@@ -5,7 +5,7 @@ use super::{
 use crate::{
     augment::{self, Augment, AugmentSpec, Scope},
     data::{self, Item},
-    error::{Context, Error, Result},
+    error::{Context, Result},
     event::Split,
     spec::{Experiment, ExperimentFile, RunSpec},
     tensor::{Device, Image, Key},
@@ -115,8 +115,9 @@ impl<'a> Gallery<'a> {
             })?);
         }
         if single.len() > 1 {
-            let all = |image: &mut Image, context: &_, key| augment::sample(&self.spec.augment, image, context, key);
-            rows.extend(self.draws_of("all of them", &all)?);
+            rows.extend(self.draws_of("all of them", &|image, context, key| {
+                augment::sample(&self.spec.augment, image, context, key)
+            })?);
         }
         for (place, entry) in batch {
             rows.extend(self.batches(place, entry.as_dyn(), &list[place])?);

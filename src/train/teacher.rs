@@ -34,8 +34,8 @@ impl Teacher {
                 format!("distill.teacher = {:?} knows another number of classes than {classes}", distill.teacher);
             return Err(Error::user(what));
         }
-        let normalize = |spec: &RunSpec| Ok(Images::new(spec, device)?.normalize);
-        let [scale, shift] = renormalization(normalize(spec)?, normalize(&teacher)?);
+        let [ours, its] = [Images::new(spec, device)?, Images::new(&teacher, device)?];
+        let [scale, shift] = renormalization(ours.normalize, its.normalize);
         let wide = |values: [f32; 3]| Tensor::from_vec(values.to_vec(), (1, 1, 1, 3), device);
         Ok(Self { model, scale: wide(scale)?, shift: wide(shift)? })
     }
