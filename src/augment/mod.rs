@@ -113,6 +113,7 @@ crate::components! {
         random_horizontal_flip::RandomHorizontalFlip,
         random_vertical_flip::RandomVerticalFlip,
         color_jitter::ColorJitter,
+        random_photometric_distort::RandomPhotometricDistort,
         random_grayscale::RandomGrayscale,
         gaussian_blur::GaussianBlur,
         sharpness::Sharpness,

@@ -116,10 +116,9 @@ impl<'a> Gallery<'a> {
             })?);
         }
         if single.len() > 1 {
-            let all = |image: &mut Image, context: &augment::Context, key| {
+            rows.extend(self.draws_of("all of them", &|image, context, key| {
                 augment::sample(&self.spec.augment, image, context, key)
-            };
-            rows.extend(self.draws_of("all of them", &all)?);
+            })?);
         }
         for (place, entry) in batch {
             rows.extend(self.batches(place, entry.as_dyn(), &list[place])?);

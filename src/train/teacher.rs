@@ -38,8 +38,8 @@ impl Teacher {
                 format!("distill.teacher = {:?} knows another number of classes than {classes}", distill.teacher);
             return Err(Error::user(what));
         }
-        let [ours, theirs] = [Images::new(spec, device)?.normalize, Images::new(&teacher, device)?.normalize];
-        let [scale, shift] = renormalization(ours, theirs);
+        let [ours, its] = [Images::new(spec, device)?, Images::new(&teacher, device)?];
+        let [scale, shift] = renormalization(ours.normalize, its.normalize);
         let wide = |values: Vec<f32>| Tensor::from_vec(values, (1, 1, 1, ()), device);
         Ok(Self { model, scale: wide(scale)?, shift: wide(shift)? })
     }
