@@ -71,7 +71,7 @@ impl Columns {
             Error::user(format!("no column img_name (or img_path) in the header `{}`", header.join(",")))
         })?;
         let group = group.map(|group| {
-            let lacks = || Error::user(format!("no column {group} in the header `{}`", header.join(",")));
+            let lacks = || Error::user(format!("no column `{group}` in the header `{}`", header.join(",")));
             find(&[group]).ok_or_else(lacks)
         });
         Ok(Self { count: header.len(), name, target: find(&["target"]), group: group.transpose()? })
@@ -160,7 +160,7 @@ mod tests {
         let groups: Vec<_> = rows.iter().map(|row| row.group.as_deref().unwrap()).collect();
         assert_eq!(groups, ["v1", "v2"]);
         let message = |text, group| read(text, group).unwrap_err().to_string();
-        assert!(message("img_name,target\na.jpg,1\n", "video").contains("no column video"));
+        assert!(message("img_name,target\na.jpg,1\n", "video").contains("no column `video`"));
         assert!(message("img_name,target,video\na.jpg,1,\n", "video").contains("labels.txt:2: the image has no group"));
     }
 
