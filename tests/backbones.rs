@@ -75,7 +75,7 @@ fn golden(name: &str) -> GoldenModel {
 }
 
 fn options(drop_rate: f64, drop_path: f64) -> Options {
-    Options { classes: CLASSES, drop_rate, drop_path, image_size: 224 }
+    Options { drop_rate, drop_path, ..Options::new(CLASSES) }
 }
 
 fn of_size(image_size: usize) -> Options {
@@ -98,28 +98,55 @@ fn uniform(name: &str, count: usize) -> impl Iterator<Item = f32> + use<> {
 fn filled(name: &str, options: &Options) -> (Box<dyn Backbone>, Params) {
     let builder = Builder::blank(&Device::Cpu);
     let net = Architecture::parse(name).unwrap().build(&builder, options).unwrap();
-    let relu = name.starts_with("resnet") || name.starts_with("vit_tiny_r") || name.starts_with("vit_small_r");
-    let (params, hybrid) = (builder.params(), !name.starts_with("resnet") || name.contains('@'));
+    let params = builder.params();
     for weight in params.iter().filter(|weight| !weight.name().ends_with("num_batches_tracked")) {
-        let (name, shape) = (weight.name(), weight.var().dims().to_vec());
-        let (center, scale) = match shape.as_slice() {
-            [_, inside @ ..] if !inside.is_empty() => (0.0, (6.0 / inside.iter().product::<usize>() as f64).sqrt()),
-            _ if name.ends_with("running_var") => (2.0, 0.25),
-            _ if name.ends_with(".weight") => (1.0, 0.25),
-            _ => (0.0, 0.25),
-        };
-        let scale = f64::from(scale as f32);
-        let shifted = relu && name.ends_with(".bias") && (!hybrid || name.contains(".backbone."));
-        let shift = if shifted { 5.0 } else { 0.0 };
-        let dark = ["bn1.bias", "norm1.bias", "stem.norm.bias", "backbone.norm.bias"];
-        let value = |u: f32| {
-            let off = u < 0.0 && dark.iter().any(|end| name.ends_with(end));
-            center + scale * f64::from(u) + if off { -shift } else { shift }
-        };
-        let values: Vec<f32> = uniform(name, weight.count()).map(|u| value(u) as f32).collect();
-        weight.var().set(&Tensor::from_vec(values, shape, &Device::Cpu).unwrap()).unwrap();
+        let values: Vec<f32> = uniform(weight.name(), weight.count()).map(fill(name, weight)).collect();
+        weight.var().set(&Tensor::from_vec(values, weight.var().dims(), &Device::Cpu).unwrap()).unwrap();
     }
     (net, params)
+}
+
+/// What a parameter's uniform numbers become; the reasons are in `golden/backbones.py`.
+fn fill(model: &str, weight: &Weight) -> impl Fn(f32) -> f32 + use<> {
+    let (name, inside) = (weight.name(), weight.var().dims().iter().skip(1).product::<usize>());
+    let hard = model.starts_with("mobilenetv3");
+    // How many stages have ReLU.
+    let relu_stages = if model.contains("large") { 3 } else { 2 };
+    let relu = match name.strip_prefix("blocks.").and_then(|rest| rest.split('.').next()) {
+        Some(stage) if hard => stage.parse::<usize>().unwrap() < relu_stages,
+        _ => ["resnet", "vit_tiny_r_", "vit_small_r26_"].iter().any(|relu| model.contains(relu)),
+    };
+    let (center, scale) = match weight.var().dims().len() {
+        2.. => (0.0, f64::from((6.0 / inside as f64).sqrt() as f32)),
+        _ if name.ends_with("running_var") => {
+            if hard {
+                (0.32, 0.04)
+            } else {
+                (2.0, 0.25)
+            }
+        }
+        _ if name.ends_with(".weight") => {
+            if hard {
+                (0.4, 0.1)
+            } else {
+                (1.0, 0.25)
+            }
+        }
+        _ => (0.0, 0.25),
+    };
+    let hybrid = model.starts_with("vit") || model.contains('@');
+    let own = !hybrid || name.contains(".backbone.");
+    let shifted = relu && own && name.ends_with(".bias") && !name.contains(".se.");
+    let shift = if !shifted {
+        0.0
+    } else if hard {
+        2.0
+    } else {
+        5.0
+    };
+    let dark = ["bn1.bias", "norm1.bias", "stem.norm.bias", "backbone.norm.bias"];
+    let two_sided = dark.iter().any(|end| name.ends_with(end));
+    move |u| (center + scale * f64::from(u) + if u < 0.0 && two_sided { -shift } else { shift }) as f32
 }
 
 fn images(size: usize) -> Tensor {
@@ -163,11 +190,22 @@ backbones!(
     resnet18,
     resnet34,
     resnet50,
+    resnet26d,
+    resnet50d,
+    seresnet50,
+    ecaresnet50d,
     efficientnet_b0,
     efficientnet_b1,
     efficientnet_b2,
     efficientnet_b3,
     efficientnet_b4,
+    mobilenetv3_small_100,
+    mobilenetv3_large_100,
+    convnext_atto,
+    convnext_femto,
+    convnext_pico,
+    convnext_nano,
+    convnext_tiny,
     vit_tiny_patch16_224,
     vit_small_patch16_224,
     vit_base_patch16_224,
@@ -226,7 +264,7 @@ fn fresh_values(name: &str) {
         let ours = (values.iter().map(|value| value * value).sum::<f64>() / values.len() as f64).sqrt();
         let our_largest = values.iter().fold(0f64, |largest, value| largest.max(value.abs()));
         if spread == largest {
-            assert!(values.iter().all(|&value| value == spread), "{what} should be {spread} throughout");
+            assert!(values.iter().all(|&value| value as f32 == spread as f32), "{what} should be {spread} throughout");
             continue;
         }
         // torch's `trunc_normal_` now and then draws an infinity and cuts it at 2, a hundred of timm's deviations.
@@ -332,7 +370,7 @@ fn fresh_values_depend_on_the_key_alone() {
 
 #[test]
 fn drops_follow_the_key_in_training_and_do_nothing_in_evaluation() {
-    for name in ["resnet18", "efficientnet_b0", "vit_tiny_patch16_224"] {
+    for name in ["resnet18", "efficientnet_b0", "mobilenetv3_small_100", "ecaresnet50d", "vit_tiny_patch16_224"] {
         let input = images(64);
         let eval = |net: &dyn Backbone| numbers(&net.forward(&input, &Pass::eval()).unwrap());
         let expected = eval(&*filled(name, &of_size(64)).0);

@@ -305,6 +305,22 @@ fn runs_are_ordered_and_named() {
 }
 
 #[test]
+fn folds_make_runs_of_one_point() {
+    let file = load(&with("[sweep]\nfolds = 3\nseeds = 2\n"), &[]).expect("loads");
+    let runs = plan(&file);
+    let order: Vec<_> = runs.iter().map(|run| (run.fold().expect("a fold"), run.seed)).collect();
+    assert_eq!(order, [(0, 0), (0, 1), (1, 0), (1, 1), (2, 0), (2, 1)]);
+    assert!(runs.iter().all(|run| run.point.is_empty()), "folds are no points to choose from");
+    let ids: std::collections::BTreeSet<_> = runs.iter().map(|run| &run.id).collect();
+    assert_eq!(ids.len(), 6);
+    let other = plan(&load(&with("[sweep]\nfolds = 4\nseeds = 2\n"), &[]).expect("loads"));
+    assert!(other.iter().all(|run| !ids.contains(&run.id)), "a fold of four is no fold of three");
+    let written = plan(&load(&with("fold = { index = 1, of = 3 }\n"), &[]).expect("loads"));
+    assert_eq!(written[0].id, runs[2].id, "a fold that is written out is the same run");
+    assert_eq!(plan(&load(BASE, &["sweep.folds=3"]).expect("loads")).len(), 3);
+}
+
+#[test]
 fn what_changes_no_number_changes_no_id() {
     let id = |sets: &[&str]| plan(&load(BASE, sets).expect("loads"))[0].id.clone();
     let base = id(&[]);

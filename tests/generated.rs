@@ -4,6 +4,7 @@ use garde::Validate;
 use runner::{
     augment::AugmentSpec,
     data::DataSpec,
+    data::sampler::SamplerSpec,
     loss::LossSpec,
     optim::OptimizerSpec,
     schedule::ScheduleSpec,
@@ -60,8 +61,14 @@ fn the_starter_file_loads() {
 
 #[test]
 fn every_component_has_a_page_whose_example_loads() {
-    let families =
-        [AugmentSpec::NAMES, OptimizerSpec::NAMES, ScheduleSpec::NAMES, LossSpec::NAMES, SynthesizerSpec::NAMES];
+    let families = [
+        AugmentSpec::NAMES,
+        OptimizerSpec::NAMES,
+        ScheduleSpec::NAMES,
+        LossSpec::NAMES,
+        SamplerSpec::NAMES,
+        SynthesizerSpec::NAMES,
+    ];
     for name in families.concat() {
         let page = explain(Some(name)).expect(name);
         assert!(page.starts_with(&format!("{name} (")), "{page}");
@@ -156,12 +163,23 @@ fn compare(definition: &Value, base: &Value, path: &[&str], wrong: &mut Vec<Stri
 #[test]
 fn the_schema_states_the_ranges_that_the_types_check() {
     let schema = serde_json::to_value(schemars::schema_for!(RunSpec)).expect("a schema");
-    let base: RunSpec =
-        toml::from_str("data.synthetic = {}\nwarmup.length = 1\nema = {}\nearly_stop.patience = 3").expect("a run");
+    let base: RunSpec = toml::from_str(
+        "data.synthetic = {}\nwarmup.length = 1\nema = {}\nearly_stop.patience = 3\n\
+         fold = {}\nsubset.fraction = 0.5\nprogressive.from = 32",
+    )
+    .expect("a run");
     let base = serde_json::to_value(base).expect("JSON");
     let mut wrong = Vec::new();
     compare(&schema, &base, &[], &mut wrong);
-    for (key, name) in [("input", "Input"), ("backbone", "BackboneSpec"), ("ema", "Ema"), ("early_stop", "EarlyStop")] {
+    for (key, name) in [
+        ("input", "Input"),
+        ("backbone", "BackboneSpec"),
+        ("ema", "Ema"),
+        ("early_stop", "EarlyStop"),
+        ("fold", "Fold"),
+        ("subset", "Subset"),
+        ("progressive", "Progressive"),
+    ] {
         compare(&schema["$defs"][name], &base, &[key], &mut wrong);
     }
     let mut family = |key: &str, definition: &str, list: bool, every: Vec<Value>| {
@@ -178,6 +196,7 @@ fn the_schema_states_the_ranges_that_the_types_check() {
     family("optimizer", "OptimizerSpec", false, json(OptimizerSpec::every()));
     family("scheduler", "ScheduleSpec", false, json(ScheduleSpec::every()));
     family("loss", "LossSpec", false, json(LossSpec::every()));
+    family("sampler", "SamplerSpec", false, json(SamplerSpec::every()));
     family("augment", "AugmentSpec", true, json(AugmentSpec::every()));
     family("synthesize", "SynthesizerSpec", false, json(SynthesizerSpec::every()));
     family("data", "DataSpec", false, json(DataSpec::every()));

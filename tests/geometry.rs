@@ -629,9 +629,9 @@ fn wrong_parameters_are_refused() {
 fn images_without_a_crop_show_their_middle() {
     let (loaded, size) = (40, 32);
     let pictures = [picture([loaded; 2]), Image::new(loaded, loaded)];
-    let items = ["a", "b"].map(|name| Item { name: name.into(), target: 0 }).into();
+    let items = ["a", "b"].map(|name| Item { name: name.into(), ..Item::default() }).into();
     let split = Split::in_memory(items, loaded, pictures.iter().flat_map(|image| image.pixels.clone()).collect());
-    let normalize = Normalize { mean: CONTEXT.mean, std: CONTEXT.std };
+    let normalize = Normalize { channels: runner::data::Channels::Rgb, mean: CONTEXT.mean, std: CONTEXT.std };
     let tensor = Images { size, normalize, device: Device::Cpu }.plain(&split, 0..2).unwrap();
     assert_eq!(tensor.dims(), [2, size, size, 3]);
     let mut middle = picture([loaded; 2]);

@@ -43,7 +43,7 @@ fn factors_are_those_of_timm() {
 #[test]
 fn models_built_here_have_the_names_compared() {
     for Case { model, names } in &golden().cases {
-        let options = Options { classes: 2, drop_rate: 0.0, drop_path: 0.0, image_size: 224 };
+        let options = Options::new(2);
         let Ok(built) = backbone::build(model, &options, &Device::Cpu, Key::new(0)) else { continue };
         let ours: BTreeSet<&str> =
             built.params.iter().filter(|weight| !weight.is_buffer()).map(|weight| weight.name()).collect();

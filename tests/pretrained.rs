@@ -285,15 +285,8 @@ fn the_users_folder_comes_first_and_the_tagged_file_in_it() {
 #[test]
 fn pretrained_weights_load_with_a_fresh_classifier() {
     let folder = TempDir::new().unwrap();
-    let model = |classes, seed| -> Model {
-        build(
-            "resnet18",
-            &Options { classes, drop_rate: 0.0, drop_path: 0.0, image_size: 224 },
-            &Device::Cpu,
-            Key::new(seed),
-        )
-        .unwrap()
-    };
+    let model =
+        |classes, seed| -> Model { build("resnet18", &Options::new(classes), &Device::Cpu, Key::new(seed)).unwrap() };
     let (theirs, ours) = (model(10, 1), model(2, 2));
     let arrays: Vec<Array> = weights::arrays(&theirs.params).unwrap();
     write(&folder.path().join("resnet18.a1_in1k.safetensors"), &arrays, &BTreeMap::new()).unwrap();

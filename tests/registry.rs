@@ -5,7 +5,8 @@ mod behaviour;
 
 use garde::Validate;
 use runner::{
-    augment::AugmentSpec, loss::LossSpec, optim::OptimizerSpec, schedule::ScheduleSpec, synthesize::SynthesizerSpec,
+    augment::AugmentSpec, data::sampler::SamplerSpec, loss::LossSpec, optim::OptimizerSpec, schedule::ScheduleSpec,
+    synthesize::SynthesizerSpec,
 };
 use schemars::JsonSchema;
 use serde::{Serialize, de::DeserializeOwned};
@@ -35,6 +36,7 @@ contract! {
     schedules_keep_the_contract: ScheduleSpec in "schedule",
     losses_keep_the_contract: LossSpec in "loss",
     synthesizers_keep_the_contract: SynthesizerSpec in "synthesize",
+    samplers_keep_the_contract: SamplerSpec in "data/sampler",
 }
 
 fn check<S: Family>(spec: &S, name: &str, folder: &str) {

@@ -51,7 +51,7 @@ impl Made {
         for (seed, end) in ends.iter().enumerate() {
             let id = format!("{:016x}", 0x1000 * self.runs.len() + 0xabc);
             let (experiment, point, spec) = (name.clone(), point.to_string(), spec.clone());
-            self.runs.push(NewRun { id, experiment, point, seed: seed as u64, spec, data: "f00d".into() });
+            self.runs.push(NewRun { id, experiment, point, seed: seed as u64, fold: None, spec, data: "f00d".into() });
             self.plan();
             self.tell(seed as u64, end);
         }

@@ -26,9 +26,9 @@ fn means_and_spreads() {
         let values = numbers(&sample["values"]);
         close(mean(&values).unwrap(), number(&sample["mean"]));
         close(sd(&values).unwrap(), number(&sample["sd"]));
-        close(half_width(&values).unwrap(), number(&sample["half_width"]));
+        close(half_width(&values, 0.0).unwrap(), number(&sample["half_width"]));
     }
-    assert_eq!((mean(&[]), sd(&[1.0]), half_width(&[1.0])), (None, None, None));
+    assert_eq!((mean(&[]), sd(&[1.0]), half_width(&[1.0], 0.0)), (None, None, None));
 }
 
 #[test]
@@ -53,6 +53,11 @@ fn paired_differences() {
         close(low, number(&case["interval"][0]));
         close(high, number(&case["interval"][1]));
         close(ours.p.unwrap(), number(&case["p"]));
+        let ours = resampled(&numbers(&case["differences"]), 0.25).unwrap();
+        let (low, high) = ours.interval.unwrap();
+        close(low, number(&case["resampled"][0]));
+        close(high, number(&case["resampled"][1]));
+        close(ours.p.unwrap(), number(&case["resampled"][2]));
     }
     assert_eq!(paired(&[]), None);
     let one = paired(&[0.25]).unwrap();
@@ -71,11 +76,13 @@ fn corrections_and_seeds() {
     }
     for case in golden()["pairs_needed"].as_array().unwrap() {
         let case = numbers(case);
-        let ours = pairs_needed(case[0], case[1], case[2]).unwrap() as f64;
+        let ours = pairs_needed(case[0], case[1], case[2], 0.0).unwrap() as f64;
         assert!((ours - case[3]).abs() <= 1.0, "{ours} pairs, exactly {}", case[3]);
     }
-    assert_eq!(pairs_needed(1.0, 0.001, 0.05), None);
-    assert_eq!(pairs_needed(1.0, 0.0, 0.05), None);
+    assert_eq!(pairs_needed(1.0, 0.001, 0.05, 0.0), None);
+    assert_eq!(pairs_needed(1.0, 0.0, 0.05, 0.0), None);
+    assert_eq!(pairs_needed(1.0, 1.0, 0.05, 0.25), None, "more folds do not make up for what they share");
+    assert!(pairs_needed(1.0, 3.0, 0.05, 0.25) > pairs_needed(1.0, 3.0, 0.05, 0.0));
 }
 
 #[test]
@@ -95,7 +102,7 @@ fn bootstrap_intervals() {
     let values: Vec<f64> = (0..400).map(|_| rng.normal()).collect();
     let of = |images: &[usize]| mean(&images.iter().map(|i| values[*i]).collect::<Vec<_>>());
     let (low, high) = bootstrap(values.len(), of).unwrap();
-    let (middle, half) = (mean(&values).unwrap(), half_width(&values).unwrap());
+    let (middle, half) = (mean(&values).unwrap(), half_width(&values, 0.0).unwrap());
     assert!((low - (middle - half)).abs() < 0.2 * half && (high - (middle + half)).abs() < 0.2 * half, "{low} {high}");
     assert_eq!(bootstrap(values.len(), of), Some((low, high)));
     assert_eq!(bootstrap(5, |_| None), None);

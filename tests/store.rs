@@ -37,6 +37,7 @@ fn run(id: &str, experiment: &str, seed: u64) -> NewRun {
         experiment: experiment.into(),
         point: String::new(),
         seed,
+        fold: None,
         spec: "epochs = 3\n".into(),
         data: "fingerprint".into(),
     }

@@ -6,7 +6,7 @@ mod sweeps;
 
 use candle_core::{Device, Tensor, Var};
 use runner::{
-    data::{DataSpec, Dataset, Decode, Interpolation, Item, Progress, Split},
+    data::{DataSpec, Dataset, Decode, Fold, Interpolation, Item, Progress, Split},
     synthesize::{
         self, Synthesizer, SynthesizerSpec, Training,
         gan::{
@@ -107,7 +107,7 @@ fn fill(trainer: &Trainer) {
 
 /// A split of `count` noisy pictures of `size x size`, of three classes in turn.
 fn noisy(count: usize, size: usize) -> Split {
-    let items = (0..count).map(|i| Item { name: format!("{i}.png"), target: (i % 3) as u32 }).collect();
+    let items = (0..count).map(|i| Item { name: format!("{i}.png"), target: (i % 3) as u32, group: None }).collect();
     Split::in_memory(items, size, (0..count * size * size * 3).map(|i| (i * 31 % 251) as u8).collect())
 }
 
@@ -267,6 +267,24 @@ fn made_images_go_into_training_alone() {
         assert!(synthesize::sample_sheet(&with).unwrap().is_some_and(|png| png.starts_with(b"\x89PNG")));
     }
     assert!(synthesize::sample_sheet(&plain).unwrap().is_none());
+}
+
+#[test]
+fn a_fold_makes_its_images_from_its_own_training_images() {
+    let cache = tempfile::tempdir().unwrap();
+    let whole = data(cache.path());
+    let blend = spec(r#"{"self_blend": {"images": 6}}"#);
+    let mut made = Vec::new();
+    for index in 0..2 {
+        let fold = Fold { index, of: 2, ..Fold::default() };
+        let mut data = whole.cut(Some(&fold), None).unwrap();
+        let (train, val) = (pixels(&data.train), pixels(&data.val));
+        synthesize::add(&mut data, &blend, DECODE, cache.path(), &|_| ()).unwrap();
+        assert_eq!((data.train.real(), data.train.items.len(), data.train.per_epoch()), (6, 12, 12));
+        assert_eq!((&pixels(&data.train)[..6], pixels(&data.val)), (&train[..], val));
+        made.push(pixels(&data.train).split_off(6));
+    }
+    assert!(made[0].iter().all(|image| !made[1].contains(image)), "folds share no made image");
 }
 
 #[test]

@@ -96,6 +96,28 @@ fn images_are_cropped_from_their_loaded_size() {
     assert_ne!(anywhere, run(json!([{ "random_resized_crop": {} }])));
 }
 
+/// Everything that touches the shape of a batch at once.
+#[test]
+fn added_channels_are_cropped_mixed_and_grow() {
+    let input = |channels: &str| {
+        let half = [0.5; 3];
+        json!({ "size": 24, "load_size": SIZE, "channels": channels, "mean": half, "std": half })
+    };
+    let run = |channels: &str| {
+        let spec = spec(json!({
+            "input": input(channels), "epochs": 2, "sampler": { "balanced": {} }, "progressive": { "sizes": [16] },
+            "augment": [
+                { "random_crop": {} }, { "mixup": {} }, { "cutmix": {} }, { "resizemix": {} }, { "mixup_cutmix": {} },
+            ],
+        }));
+        let events = finished(&spec, 1);
+        assert!(epochs(&events, Split::Train).iter().all(|values| values["loss"].is_finite()), "{channels}");
+        numbers(&events)
+    };
+    assert_ne!(run("rgb"), run("srm"));
+    assert_ne!(run("ycbcr"), run("dct"));
+}
+
 fn epochs(events: &[Event], wanted: Split) -> Vec<&Values> {
     let values = |event| match event {
         &Event::Epoch { split, ref values, .. } if split == wanted => Some(values),
@@ -152,6 +174,77 @@ fn a_stopped_run_resumes_to_the_same_bits() {
         events.extend(rest);
         assert_eq!(numbers(&events), numbers(&whole), "stopped after step {stop_after}");
     }
+}
+
+#[test]
+fn a_sampled_and_growing_run_resumes_to_the_same_bits() {
+    let spec = spec(json!({
+        "epochs": 3, "sampler": { "balanced": {} }, "progressive": { "sizes": [16, 24] },
+        "augment": [{ "random_horizontal_flip": {} }, { "mixup": {} }],
+    }));
+    let whole = finished(&spec, 1);
+    for stop_after in [2, 4] {
+        let dir = tempfile::tempdir().unwrap();
+        let (mut events, result) = run(&spec, dir.path(), 1, Some(stop_after));
+        assert_eq!(result.unwrap_err().cause, Cause::Interrupted);
+        let (rest, result) = run(&spec, dir.path(), 2, None);
+        result.unwrap();
+        events.extend(rest);
+        assert_eq!(numbers(&events), numbers(&whole), "stopped after step {stop_after}");
+    }
+}
+
+/// The first epoch of a run that grows from 16 pixels trains on what Pillow would make of the images at 16.
+#[test]
+fn small_images_are_the_resized_ones() {
+    let losses = |change: Value, data: &Dataset| {
+        let dir = tempfile::tempdir().unwrap();
+        let spec = spec(change);
+        let job = Job {
+            spec: &spec,
+            seed: 3,
+            data,
+            device: Device::Cpu,
+            dir: dir.path(),
+            threads: 1,
+            attempt: 1,
+            micro_batch: None,
+        };
+        let mut events = Vec::new();
+        let mut emit = |event| {
+            events.push(event);
+            Ok(())
+        };
+        train::run(&job, &mut emit, &AtomicBool::new(false)).unwrap();
+        epochs(&events, Split::Train).iter().map(|values| values["loss"]).collect::<Vec<_>>()
+    };
+    let resized = |split: &data::Split| {
+        let pixels = (0..split.items.len()).flat_map(|index| {
+            let image = runner::tensor::Image { width: SIZE, height: SIZE, pixels: split.image(index).to_vec() };
+            data::resize::resize(&image, 16, 16, Interpolation::Bilinear).unwrap().pixels
+        });
+        data::Split::in_memory(split.items.clone(), 16, pixels.collect())
+    };
+    let small = Dataset {
+        classes: data().classes.clone(),
+        train: resized(&data().train),
+        val: resized(&data().val),
+        fingerprint: String::new(),
+        warnings: Vec::new(),
+    };
+    let growing = losses(json!({ "epochs": 2, "progressive": { "from": 16 } }), data());
+    let input = json!({ "size": 16, "mean": [0.5, 0.5, 0.5], "std": [0.25, 0.25, 0.25] });
+    let same = losses(json!({ "epochs": 2, "input": input }), &small);
+    assert_eq!(growing[0], same[0]);
+    assert_ne!(growing[1], same[1], "the second epoch has full size");
+}
+
+#[test]
+fn a_sampler_decides_how_long_an_epoch_is() {
+    let weighted = json!({ "weighted": { "weights": [1.0, 1.0], "num_samples": 20 } });
+    let events = finished(&spec(json!({ "epochs": 1, "sampler": weighted })), 1);
+    assert!(matches!(events.first(), Some(Event::Started { steps_per_epoch: 2, .. })), "{:?}", events.first());
+    assert_eq!(learning_rates(&events).len(), 2);
 }
 
 #[test]
@@ -232,7 +325,7 @@ fn frozen_parameters_stay() {
     };
     let fresh = runner::backbone::build(
         "resnet18",
-        &runner::backbone::Options { classes: 2, drop_rate: 0.0, drop_path: 0.0, image_size: 224 },
+        &runner::backbone::Options::new(2),
         &Device::Cpu,
         runner::tensor::Key::new(3).named("init"),
     )
@@ -404,6 +497,14 @@ fn a_student_learns_from_a_finished_run() {
     assert!(distilled > 0.0 && (distilled - plain).abs() > 1e-3, "{distilled} and {plain}");
     let error = student("c", 1.0, "nobody").unwrap_err();
     assert!(error.cause == Cause::User && error.to_string().contains("nobody"), "{error}");
+    let seeing = |channels: &str| {
+        let half = [0.5; 3];
+        let input = json!({ "size": SIZE, "channels": channels, "mean": half, "std": half });
+        let distill = json!({ "teacher": "teacher", "weight": 1.0, "temperature": 2.0 });
+        run(&spec(json!({ "epochs": 1, "input": input, "distill": distill })), &place("d"), 1, None).1
+    };
+    let error = seeing("srm").unwrap_err();
+    assert!(error.cause == Cause::User && error.to_string().contains("set input.channels alike"), "{error}");
 }
 
 #[test]

@@ -18,8 +18,7 @@ fn model(name: &str, classes: usize, seed: u64) -> Model {
 }
 
 fn model_for(image_size: usize, name: &str, classes: usize, seed: u64) -> Model {
-    let options = Options { classes, drop_rate: 0.0, drop_path: 0.0, image_size };
-    build(name, &options, &Device::Cpu, Key::new(seed)).unwrap()
+    build(name, &Options { image_size, ..Options::new(classes) }, &Device::Cpu, Key::new(seed)).unwrap()
 }
 
 fn values(model: &Model, name: &str) -> Vec<f32> {

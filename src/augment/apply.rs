@@ -25,7 +25,10 @@ pub struct Apply {
 impl Default for Apply {
     /// A flip, as an example.
     fn default() -> Self {
-        Self { p: 0.5, augment: vec![AugmentSpec::random_horizontal_flip(random_horizontal_flip::RandomHorizontalFlip::default())] }
+        Self {
+            p: 0.5,
+            augment: vec![AugmentSpec::random_horizontal_flip(random_horizontal_flip::RandomHorizontalFlip::default())],
+        }
     }
 }
 

@@ -70,14 +70,8 @@ pub const OPS: [Op; 13] = [
 ];
 
 /// How strong the operations get.
-pub const SPACE: Space = Space {
-    bins: 10,
-    shear: 0.3,
-    translate: Translate::Share(1.0 / 3.0),
-    rotate: 30.0,
-    enhance: 0.9,
-    bits: [4, 0],
-};
+pub const SPACE: Space =
+    Space { bins: 10, shear: 0.3, translate: Translate::Share(1.0 / 3.0), rotate: 30.0, enhance: 0.9, bits: [4, 0] };
 
 /// What is mixed: the weight of the image itself, and the chains with theirs.
 pub struct Mixture {

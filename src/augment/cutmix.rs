@@ -65,10 +65,10 @@ impl Area {
         1.0 - pixels as f64 / (width * height).max(1) as f64
     }
 
-    /// Copies it from another image of the same width.
-    pub(super) fn paste(&self, own: &mut [f32], other: &[f32], width: usize) {
+    /// Copies it from another image of the same width and channels.
+    pub(super) fn paste(&self, own: &mut [f32], other: &[f32], width: usize, channels: usize) {
         for y in self.y[0]..self.y[1] {
-            let row = (y * width + self.x[0]) * 3..(y * width + self.x[1]) * 3;
+            let row = (y * width + self.x[0]) * channels..(y * width + self.x[1]) * channels;
             own[row.clone()].copy_from_slice(&other[row]);
         }
     }
@@ -92,8 +92,8 @@ impl Augment for Cutmix {
 impl Cutmix {
     /// Pastes this box; targets follow the area that it really has.
     pub fn paste(&self, batch: &mut Batch, area: Area) {
-        let (width, height) = (batch.width, batch.height);
-        batch.mix_images(self.pairing, |_, own, other| area.paste(own, other, width));
+        let (width, height, channels) = (batch.width, batch.height, batch.channels());
+        batch.mix_images(self.pairing, |_, own, other| area.paste(own, other, width, channels));
         batch.mix_targets(self.pairing, |_| area.rest(width, height));
     }
 }

@@ -88,7 +88,11 @@ impl GridMask {
         let columns: Vec<bool> = (0..width).map(in_bar(grid.start[1])).collect();
         let mut mask = Image::new(width, height);
         for (line, row) in mask.pixels.chunks_exact_mut(width.max(1) * 3).zip(rows) {
-            line.as_chunks_mut::<3>().0.iter_mut().zip(&columns).for_each(|(out, column)| *out = [u8::from(!(row || *column)); 3]);
+            line.as_chunks_mut::<3>()
+                .0
+                .iter_mut()
+                .zip(&columns)
+                .for_each(|(out, column)| *out = [u8::from(!(row || *column)); 3]);
         }
         let mask = warp::rotate(&mask, grid.angle as f64, Filter::Nearest, None, [0; 3]);
         let [left, top] = [(width - image.width) / 2, (height - image.height) / 2];

@@ -34,7 +34,7 @@ pub fn draw_share(alpha: f64, rng: &mut Rng) -> f64 {
 impl Batch<'_> {
     /// Changes every image, given its place and its unchanged partner.
     pub(super) fn mix_images(&mut self, pairing: Pairing, mix: impl Fn(usize, &mut [f32], &[f32]) + Sync) {
-        let size = self.height * self.width * 3;
+        let size = self.height * self.width * self.channels();
         pair_rows(self.images, size, self.samples, pairing, mix);
     }
 

@@ -121,11 +121,11 @@ impl MixupCutmix {
 
     /// Mixes each image as told.
     pub fn mix(batch: &mut Batch, mixes: &[Mix]) {
-        let width = batch.width;
+        let (width, channels) = (batch.width, batch.channels());
         batch.mix_images(Pairing::Flip, |sample, own, other| match mixes[sample] {
             Mix::Nothing => {}
             Mix::Average(share) => average(own, other, share),
-            Mix::Paste(_, area) => area.paste(own, other, width),
+            Mix::Paste(_, area) => area.paste(own, other, width, channels),
         });
         batch.mix_targets(Pairing::Flip, |sample| mixes[sample].share());
     }

@@ -20,7 +20,7 @@ use crate::{
 
 /// A batch after normalization: what mixing augmentations work on.
 pub struct Batch<'a> {
-    /// `(samples, height, width, 3)`, normalized.
+    /// `(samples, height, width, channels)`, normalized.
     pub images: &'a mut [f32],
     /// `(samples, classes)`: one-hot, or already mixed.
     pub targets: &'a mut [f32],
@@ -51,6 +51,13 @@ impl Context<'_> {
             let value = normalized[channel] * f64::from(self.std[channel]) + f64::from(self.mean[channel]);
             (value * 255.0).round() as u8
         })
+    }
+}
+
+impl Batch<'_> {
+    /// Values of one pixel: three, or more where the input adds channels.
+    pub fn channels(&self) -> usize {
+        self.images.len() / (self.samples * self.height * self.width).max(1)
     }
 }
 

@@ -37,7 +37,8 @@ pub struct RandomCrop {
 impl Augment for RandomCrop {
     fn sample_in(&self, image: &mut Image, context: &Context, rng: &mut Rng) -> Result<()> {
         let side = self.size.unwrap_or(context.size);
-        for margin in [[self.padding; 2], self.needed([image.width, image.height].map(|s| s + 2 * self.padding), side)] {
+        for margin in [[self.padding; 2], self.needed([image.width, image.height].map(|s| s + 2 * self.padding), side)]
+        {
             if margin != [0, 0] {
                 *image = frame::pad(image, margin, self.padding_mode, self.fill);
             }

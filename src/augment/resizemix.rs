@@ -46,13 +46,13 @@ impl Augment for Resizemix {
 impl Resizemix {
     /// Pastes the whole other image into this box, with the nearest pixels, as torch's `interpolate(mode="nearest")`.
     pub fn paste(&self, batch: &mut Batch, area: Area) {
-        let (width, height) = (batch.width, batch.height);
+        let (width, height, channels) = (batch.width, batch.height, batch.channels());
         let (columns, rows) = (nearest(width, area.x), nearest(height, area.y));
         batch.mix_images(self.pairing, |_, own, other| {
             for (y, from_y) in (area.y[0]..).zip(&rows) {
                 for (x, from_x) in (area.x[0]..).zip(&columns) {
-                    let (to, from) = ((y * width + x) * 3, (from_y * width + from_x) * 3);
-                    own[to..to + 3].copy_from_slice(&other[from..from + 3]);
+                    let (to, from) = ((y * width + x) * channels, (from_y * width + from_x) * channels);
+                    own[to..to + channels].copy_from_slice(&other[from..from + channels]);
                 }
             }
         });

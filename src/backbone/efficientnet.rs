@@ -2,14 +2,14 @@
 
 use super::{
     Backbone, Entry, Options, Pretrained,
-    hybrid::{Trunk, halved},
-    parts::{Classifier, ConvNorm, FeatureMap, SqueezeExcite},
+    hybrid::{BuildTrunk, Trunk, halved},
+    inverted::{Block, Shape, Squeeze, classifier_init, layer, point, round_channels},
+    parts::{Classifier, ConvNorm, FeatureMap},
 };
 use crate::{
     error::Result,
     tensor::{
-        Builder, Init, Pass, Tensor,
-        layers::{BatchNorm, Conv2d, DropPath},
+        Builder, Pass, Tensor,
         ops::{self, Activation, Window},
     },
 };
@@ -62,21 +62,21 @@ pub const EFFICIENTNET_B4: Entry = Entry {
 
 /// What hybrids take of them.
 pub const TRUNKS: &[Trunk] = &[
-    trunk("efficientnet_b0", |b, stage| trunk_body(b, 1.0, 1.0, stage)),
-    trunk("efficientnet_b1", |b, stage| trunk_body(b, 1.0, 1.1, stage)),
-    trunk("efficientnet_b2", |b, stage| trunk_body(b, 1.1, 1.2, stage)),
-    trunk("efficientnet_b3", |b, stage| trunk_body(b, 1.2, 1.4, stage)),
-    trunk("efficientnet_b4", |b, stage| trunk_body(b, 1.4, 1.8, stage)),
+    trunk("efficientnet_b0", |b, options, stage| trunk_body(b, options, 1.0, 1.0, stage)),
+    trunk("efficientnet_b1", |b, options, stage| trunk_body(b, options, 1.0, 1.1, stage)),
+    trunk("efficientnet_b2", |b, options, stage| trunk_body(b, options, 1.1, 1.2, stage)),
+    trunk("efficientnet_b3", |b, options, stage| trunk_body(b, options, 1.2, 1.4, stage)),
+    trunk("efficientnet_b4", |b, options, stage| trunk_body(b, options, 1.4, 1.8, stage)),
 ];
 
-const fn trunk(name: &'static str, build: fn(&Builder, usize) -> Result<Box<dyn FeatureMap>>) -> Trunk {
+const fn trunk(name: &'static str, build: BuildTrunk) -> Trunk {
     Trunk { name, stages: 4, side: halved, build }
 }
 
 /// Up to the last of the paper's stages whose map has a stage's size.
-fn trunk_body(b: &Builder, width: f64, depth: f64, stage: usize) -> Result<Box<dyn FeatureMap>> {
+fn trunk_body(b: &Builder, options: &Options, width: f64, depth: f64, stage: usize) -> Result<Box<dyn FeatureMap>> {
     let stages = [2, 3, 5, 7][stage - 1];
-    Ok(Box::new(Body::new(b, 0.0, width, depth, stages)?))
+    Ok(Box::new(Body::new(b, options, width, depth, stages)?))
 }
 
 /// One stage of the paper's Table 1, before scaling.
@@ -100,7 +100,24 @@ const STAGES: [Stage; 7] = [
     Stage { blocks: 1, kernel: 3, stride: 1, expansion: 6, channels: 320 },
 ];
 
-const POINT: Window = Window::square(1, 1, 0);
+const STEM: Window = Window::square(3, 2, 1);
+
+impl Stage {
+    fn shape(&self, inputs: usize, outputs: usize, stride: usize) -> Shape {
+        // Reduced to a quarter of the block's input, not of its middle.
+        let squeeze = Squeeze { reduced: inputs / 4, activation: Activation::Silu, gate: Activation::Sigmoid };
+        Shape {
+            inputs,
+            middle: inputs * self.expansion,
+            outputs,
+            expands: self.expansion > 1,
+            kernel: self.kernel,
+            stride,
+            activation: Activation::Silu,
+            squeeze: Some(squeeze),
+        }
+    }
+}
 
 struct EfficientNet {
     body: Body,
@@ -111,9 +128,9 @@ struct EfficientNet {
 impl EfficientNet {
     /// With the paper's multipliers of channels and of blocks per stage.
     fn new(b: &Builder, options: &Options, width: f64, depth: f64) -> Result<Self> {
-        let body = Body::new(b, options.drop_path, width, depth, STAGES.len())?;
+        let body = Body::new(b, options, width, depth, STAGES.len())?;
         let features = round_channels(1280, width);
-        let head = layer(b, ["conv_head", "bn2"], [body.channels, features], POINT, 1, Activation::Silu)?;
+        let head = point(b, ["conv_head", "bn2"], [body.channels, features], Activation::Silu)?;
         let classifier = Classifier::new(&b.pp("classifier"), features, options, classifier_init(options.classes))?;
         Ok(Self { body, head, classifier })
     }
@@ -128,19 +145,19 @@ struct Body {
 
 impl Body {
     /// With this many stages.
-    fn new(b: &Builder, drop_path: f64, width: f64, depth: f64, stages: usize) -> Result<Self> {
+    fn new(b: &Builder, options: &Options, width: f64, depth: f64, stages: usize) -> Result<Self> {
         let depths = STAGES.map(|stage| (stage.blocks as f64 * depth).ceil() as usize);
         let total: usize = depths.iter().sum();
         let mut channels = round_channels(32, width);
-        let stem = layer(b, ["conv_stem", "bn1"], [3, channels], Window::square(3, 2, 1), 1, Activation::Silu)?;
+        let stem = layer(b, ["conv_stem", "bn1"], [options.in_channels, channels], STEM, 1, Activation::Silu)?;
         let mut blocks = Vec::with_capacity(total);
         for (index, (stage, depth)) in STAGES.iter().zip(depths).take(stages).enumerate() {
             for block in 0..depth {
                 let stride = if block == 0 { stage.stride } else { 1 };
-                let drop_path = drop_path * blocks.len() as f64 / total as f64;
+                let drop_path = options.drop_path * blocks.len() as f64 / total as f64;
                 let outputs = round_channels(stage.channels, width);
                 let b = b.pp("blocks").pp(index).pp(block);
-                blocks.push(Block::new(&b, stage, [channels, outputs], stride, drop_path)?);
+                blocks.push(Block::new(&b, &stage.shape(channels, outputs, stride), drop_path)?);
                 channels = outputs;
             }
         }
@@ -172,78 +189,6 @@ impl Backbone for EfficientNet {
     }
 }
 
-/// timm's `InvertedResidual`, or its `DepthwiseSeparableConv` where nothing is expanded:
-/// expand, depthwise, squeeze-excite, project, and the input added where the shapes agree.
-struct Block {
-    expand: Option<ConvNorm>,
-    depthwise: ConvNorm,
-    squeeze_excite: SqueezeExcite,
-    project: ConvNorm,
-    shortcut: bool,
-    drop_path: DropPath,
-}
-
-impl Block {
-    fn new(b: &Builder, stage: &Stage, [inputs, outputs]: [usize; 2], stride: usize, drop_path: f64) -> Result<Self> {
-        let middle = inputs * stage.expansion;
-        let window = Window::square(stage.kernel, stride, stage.kernel / 2);
-        let expands = stage.expansion > 1;
-        let names = if expands { ["bn2", "conv_pwl", "bn3"] } else { ["bn1", "conv_pw", "bn2"] };
-        let expand = || layer(b, ["conv_pw", "bn1"], [inputs, middle], POINT, 1, Activation::Silu);
-        Ok(Self {
-            expand: expands.then(expand).transpose()?,
-            depthwise: layer(b, ["conv_dw", names[0]], [middle, middle], window, middle, Activation::Silu)?,
-            // Reduced to a quarter of the block's input, not of its middle.
-            squeeze_excite: SqueezeExcite::new(&b.pp("se"), middle, inputs / 4, Activation::Silu)?,
-            project: layer(b, [names[1], names[2]], [middle, outputs], POINT, 1, Activation::Identity)?,
-            shortcut: stride == 1 && inputs == outputs,
-            drop_path: DropPath::new(b, drop_path),
-        })
-    }
-
-    fn forward(&self, x: &Tensor, pass: &Pass) -> Result<Tensor> {
-        let expanded = match &self.expand {
-            Some(layer) => &layer.forward(x, pass)?,
-            None => x,
-        };
-        let y = self.squeeze_excite.forward(&self.depthwise.forward(expanded, pass)?, pass)?;
-        match self.shortcut {
-            true => self.project.forward_residual(&y, x, &self.drop_path, pass),
-            false => self.project.forward(&y, pass),
-        }
-    }
-}
-
-/// A convolution and a norm with these names, `[inputs, outputs]` channels, and the initial values of the TPU code:
-/// normal with std sqrt(2 / (k * k * outputs / groups)), timm's `_init_weight_goog`.
-fn layer(
-    b: &Builder,
-    [conv, norm]: [&str; 2],
-    [inputs, outputs]: [usize; 2],
-    window: Window,
-    groups: usize,
-    activation: Activation,
-) -> Result<ConvNorm> {
-    let fan_out = window.kernel[0] * window.kernel[1] * outputs / groups;
-    let init = Init::Normal { std: (2.0 / fan_out as f64).sqrt() };
-    Ok(ConvNorm {
-        conv: Conv2d::with(&b.pp(conv), inputs, outputs, window, groups, init)?,
-        norm: BatchNorm::new(&b.pp(norm), outputs, activation)?,
-    })
-}
-
-/// timm's `_init_weight_goog` of a linear layer: fan_in counts as 0, so that two classes start at U(+-0.71).
-fn classifier_init(classes: usize) -> [Init; 2] {
-    [Init::Uniform { bound: 1.0 / (classes.max(1) as f64).sqrt() }, Init::ZEROS]
-}
-
-/// timm's `round_channels`: to the nearest multiple of 8, but not down by more than a tenth.
-fn round_channels(channels: usize, multiplier: f64) -> usize {
-    let wanted = channels as f64 * multiplier;
-    let rounded = ((wanted + 4.0) as usize / 8 * 8).max(8);
-    if (rounded as f64) < 0.9 * wanted { rounded + 8 } else { rounded }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -251,7 +196,7 @@ mod tests {
 
     #[test]
     fn stochastic_depth_grows_as_in_timm() {
-        let options = Options { classes: 2, drop_rate: 0.0, drop_path: 0.2, image_size: 224 };
+        let options = Options { drop_path: 0.2, ..Options::new(2) };
         let net = EfficientNet::new(&Builder::blank(&Device::Cpu), &options, 1.0, 1.1).unwrap();
         let rates: Vec<f64> = net.body.blocks.iter().map(|block| block.drop_path.rate).collect();
         assert_eq!(rates.len(), 23);

@@ -1,4 +1,4 @@
-//! Hybrids of any convolutional backbone and any vision transformer here: the feature map behind a stage of the one,
+//! Hybrids of a residual or efficient network and a vision transformer here: the feature map behind a stage of the one,
 //! through a 1x1 convolution, takes the place of the other's patches. Dosovitskiy et al. 2020, arXiv:2010.11929, 3.1.
 //!
 //! It is timm's `VisionTransformer` with a `HybridEmbed` around the CNN, and has its parameter names.
@@ -26,8 +26,10 @@ pub struct Trunk {
     /// The side of the map behind a stage for an image of this side.
     pub side: fn(image: usize, stage: usize) -> usize,
     /// Everything up to the end of a stage, under the backbone's own parameter names.
-    pub build: fn(&Builder, stage: usize) -> Result<Box<dyn FeatureMap>>,
+    pub build: BuildTrunk,
 }
+
+pub type BuildTrunk = fn(&Builder, &Options, stage: usize) -> Result<Box<dyn FeatureMap>>;
 
 /// The side of a map where each of a trunk's halvings rounds up, as padded convolutions do.
 pub fn halved(image: usize, stage: usize) -> usize {
@@ -92,7 +94,8 @@ impl Hybrid {
     /// Every place of the feature map is a token. Stochastic depth is the transformer's alone, as in timm.
     pub fn build(&self, b: &Builder, options: &Options) -> Result<Box<dyn Backbone>> {
         let grid = (self.trunk.side)(options.image_size, self.stage);
-        let map = |b: &Builder| Ok(Some((self.trunk.build)(b, self.stage)?));
+        let of_trunk = Options { drop_path: 0.0, ..*options };
+        let map = |b: &Builder| Ok(Some((self.trunk.build)(b, &of_trunk, self.stage)?));
         Ok(Box::new(Vit::over(b, options, self.shape, grid, 1, map)?))
     }
 }

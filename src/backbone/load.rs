@@ -1,7 +1,7 @@
 //! Weights of a file into a backbone.
 
 use super::{
-    Architecture, BACKBONES, Entry, Model, Options, hybrid, positions,
+    Architecture, BACKBONES, Entry, Model, Options, channels, hybrid, positions,
     pretrained::{Places, Progress, fetch},
 };
 use crate::{
@@ -9,20 +9,22 @@ use crate::{
     tensor::{
         Builder, Device, Weight,
         safetensors::Stored,
-        weights::{self, Rules},
+        weights::{self, Adapt, Rules},
     },
 };
 use std::path::{Path, PathBuf};
 
+/// What timm makes of arrays whose shape is another than the model's.
+const ADAPTS: &[Adapt] = &[positions::ADAPT, channels::ADAPT];
+
 /// Loads a safetensors file with timm's names, by this program or by timm, into a model.
 ///
 /// A classifier of another number of classes keeps its fresh values; returned are the names of its parameters then.
-/// Positions of another image size are resampled, as timm does. A file that does not fit is the user's error, which says
-/// what the file looks like.
+/// Positions of another image size are resampled, and a first convolution takes on the model's channels, as in timm. A
+/// file that does not fit is the user's error, which says what the file looks like.
 pub fn load_weights(model: &Model, path: &Path) -> Result<Vec<String>> {
     let stored = Stored::read(path)?;
-    let rules =
-        Rules { classifier: Some(model.architecture.classifier()), adapt: Some(positions::ADAPT), ..Rules::default() };
+    let rules = Rules { classifier: Some(model.architecture.classifier()), adapts: ADAPTS, ..Rules::default() };
     weights::load_by(&model.params, &stored, &rules).map_err(|error| {
         let text = format!("{error}\n  {} was asked for; {}", model.name, describe(&stored));
         Error::new(error.cause, text)
@@ -35,7 +37,7 @@ pub fn load_halves(model: &Model, paths: &[PathBuf]) -> Result<Vec<String>> {
     match (&model.architecture, paths) {
         (Architecture::One(_), [path]) => load_weights(model, path),
         (Architecture::Hybrid(_), [cnn, vit]) => {
-            let rules = Rules { partial: true, adapt: Some(positions::ADAPT), ..Rules::default() };
+            let rules = Rules { partial: true, adapts: ADAPTS, ..Rules::default() };
             let half = model.params.renamed(|name| name.strip_prefix(hybrid::CNN));
             weights::load_by(&half, &Stored::read(cnn)?, &rules)?;
             let half = model.params.renamed(|name| (!name.starts_with(hybrid::EMBED)).then_some(name));
@@ -77,7 +79,7 @@ fn describe(stored: &Stored) -> String {
 /// The number of a backbone's parameters, if the file has every one in its shape, the classifier's aside.
 fn fit(entry: &Entry, stored: &Stored) -> Option<usize> {
     let builder = Builder::blank(&Device::Cpu);
-    (entry.build)(&builder, &Options { classes: 1, drop_rate: 0.0, drop_path: 0.0, image_size: 224 }).ok()?;
+    (entry.build)(&builder, &Options::new(1)).ok()?;
     let params = builder.params();
     let body = |weight: &&Weight| !weight.is_buffer() && !weight.name().starts_with(entry.classifier);
     let found = |weight: &Weight| {

@@ -2,11 +2,15 @@
 //!
 //! A family is one file; each of its models is an [`Entry`] and one line of [`BACKBONES`].
 
+mod channels;
+mod convnext;
 mod efficientnet;
 mod hub;
 mod hybrid;
+mod inverted;
 pub mod layers;
 mod load;
+mod mobilenetv3;
 mod parts;
 mod positions;
 pub mod pretrained;
@@ -31,11 +35,22 @@ pub static BACKBONES: &[Entry] = &[
     resnet::RESNET18,
     resnet::RESNET34,
     resnet::RESNET50,
+    resnet::RESNET26D,
+    resnet::RESNET50D,
+    resnet::SERESNET50,
+    resnet::ECARESNET50D,
     efficientnet::EFFICIENTNET_B0,
     efficientnet::EFFICIENTNET_B1,
     efficientnet::EFFICIENTNET_B2,
     efficientnet::EFFICIENTNET_B3,
     efficientnet::EFFICIENTNET_B4,
+    mobilenetv3::MOBILENETV3_SMALL_100,
+    mobilenetv3::MOBILENETV3_LARGE_100,
+    convnext::CONVNEXT_ATTO,
+    convnext::CONVNEXT_FEMTO,
+    convnext::CONVNEXT_PICO,
+    convnext::CONVNEXT_NANO,
+    convnext::CONVNEXT_TINY,
     vit::VIT_TINY_PATCH16_224,
     vit::VIT_SMALL_PATCH16_224,
     vit::VIT_BASE_PATCH16_224,
@@ -47,13 +62,13 @@ pub static BACKBONES: &[Entry] = &[
 
 /// A classifier: images to features to logits.
 pub trait Backbone: Send + Sync {
-    /// `(N, H, W, 3)` normalized images to `(N, width)` pooled features.
+    /// `(N, H, W, in_channels)` normalized images to `(N, width)` pooled features.
     fn features(&self, images: &Tensor, pass: &Pass) -> Result<Tensor>;
 
     /// `(N, width)` pooled features to `(N, classes)` logits.
     fn head(&self, features: &Tensor, pass: &Pass) -> Result<Tensor>;
 
-    /// `(N, H, W, 3)` normalized images to `(N, classes)` logits.
+    /// `(N, H, W, in_channels)` normalized images to `(N, classes)` logits.
     fn forward(&self, images: &Tensor, pass: &Pass) -> Result<Tensor> {
         self.head(&self.features(images, pass)?, pass)
     }
@@ -116,12 +131,21 @@ impl Pretrained {
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Options {
     pub classes: usize,
+    /// Channels of the images: 3 of RGB, more where the input adds some.
+    pub in_channels: usize,
     /// Dropout in front of the classifier.
     pub drop_rate: f64,
     /// Largest rate of stochastic depth.
     pub drop_path: f64,
     /// Side of the images, in pixels: what the positions of a vision transformer are for.
     pub image_size: usize,
+}
+
+impl Options {
+    /// For RGB images of 224 pixels, nothing dropped.
+    pub fn new(classes: usize) -> Self {
+        Self { classes, in_channels: 3, drop_rate: 0.0, drop_path: 0.0, image_size: 224 }
+    }
 }
 
 /// One model of the registry.
@@ -198,8 +222,13 @@ impl Architecture {
     /// Whether images of this side can go in; the user's mistake names the nearest sizes that can.
     pub fn check_size(&self, image: usize) -> Result<()> {
         let Self::One(found) = self else { return Ok(()) };
-        let shape = vit::SHAPES.iter().find(|shape| shape.name == found.entry.name);
-        shape.map_or(Ok(()), |shape| shape.grid(image).map(drop))
+        vit::shape(found.entry.name).map_or(Ok(()), |shape| shape.grid(image).map(drop))
+    }
+
+    /// Whether one set of weights takes images of any size, so that their size may change during a training. What has a
+    /// position embedding for each patch does not.
+    pub fn takes_any_size(&self) -> bool {
+        matches!(self, Self::One(found) if vit::shape(found.entry.name).is_none())
     }
 
     pub fn build(&self, b: &Builder, options: &Options) -> Result<Box<dyn Backbone>> {
@@ -247,8 +276,7 @@ pub fn parameter_names(name: &str) -> Result<Arc<[String]>> {
         return Ok(names.clone());
     }
     let builder = Builder::blank(&Device::Cpu);
-    let options = Options { classes: 2, drop_rate: 0.0, drop_path: 0.0, image_size: 224 };
-    Architecture::parse(name)?.build(&builder, &options)?;
+    Architecture::parse(name)?.build(&builder, &Options::new(2))?;
     let names: Arc<[String]> = builder.params().iter().map(|weight| weight.name().to_string()).collect();
     known.insert(name.into(), names.clone());
     Ok(names)

@@ -6,7 +6,7 @@ use crate::{
     tensor::{
         Builder, Init, Pass, Tensor, Weight,
         layers::{BatchNorm, Conv2d, DropPath, Dropout, Linear},
-        ops::{self, Activation},
+        ops::{self, Activation, Window},
     },
 };
 
@@ -44,43 +44,98 @@ impl Classifier {
     }
 }
 
-/// Squeeze-excite: scales each channel by a gate computed from all channels' means. Hu et al. 2018, arXiv:1709.01507.
-/// timm's `SqueezeExcite` of its mobile nets: two 1x1 convolutions with bias, `conv_reduce` and `conv_expand`.
-pub struct SqueezeExcite {
-    reduce: [Weight; 2],
-    expand: [Weight; 2],
+/// A 1x1 convolution with bias and an activation behind it, as a linear layer on the channels: `(.., in)` to `(.., out)`.
+pub struct Point {
+    weight: Weight,
+    bias: Weight,
     activation: Activation,
 }
 
-impl SqueezeExcite {
-    /// The weights start normal with std sqrt(2 / outputs), the biases at zero.
-    pub fn new(b: &Builder, channels: usize, reduced: usize, activation: Activation) -> Result<Self> {
-        let conv = |name: &str, inputs: usize, outputs: usize| -> Result<[Weight; 2]> {
-            let b = b.pp(name);
-            let weight = b.param("weight", (outputs, inputs, 1, 1), Init::KaimingNormalFanOut)?;
-            Ok([weight, b.param("bias", outputs, Init::ZEROS)?])
-        };
-        let (reduce, expand) = (conv("conv_reduce", channels, reduced)?, conv("conv_expand", reduced, channels)?);
-        Ok(Self { reduce, expand, activation })
+impl Point {
+    /// `size` is the channels in and out; `init` is of weight and bias.
+    pub fn new(b: &Builder, [inputs, outputs]: [usize; 2], activation: Activation, init: [Init; 2]) -> Result<Self> {
+        let weight = b.param("weight", (outputs, inputs, 1, 1), init[0])?;
+        Ok(Self { weight, bias: b.param("bias", outputs, init[1])?, activation })
+    }
+
+    /// The same with the weight of a linear layer, `(out, in)`.
+    pub fn linear(b: &Builder, [inputs, outputs]: [usize; 2], activation: Activation, init: [Init; 2]) -> Result<Self> {
+        let weight = b.param("weight", (outputs, inputs), init[0])?;
+        Ok(Self { weight, bias: b.param("bias", outputs, init[1])?, activation })
     }
 
     pub fn forward(&self, x: &Tensor, pass: &Pass) -> Result<Tensor> {
-        ops::squeeze_excite(x, |means| {
-            let reduced = point(means, &self.reduce, self.activation, pass)?;
-            point(&reduced, &self.expand, Activation::Identity, pass)
+        let weight = self.weight.get(pass).flatten_from(1)?;
+        ops::linear(x, &weight, &self.bias.get(pass), self.activation)
+    }
+}
+
+/// Squeeze-excite: scales each channel by a gate computed from all channels' means. Hu et al. 2018, arXiv:1709.01507.
+pub struct SqueezeExcite {
+    reduce: Point,
+    expand: Point,
+    gate: Activation,
+}
+
+impl SqueezeExcite {
+    /// timm's `SqueezeExcite` of its mobile nets, with `activation` inside and `gate` at the end. The weights start normal
+    /// with std sqrt(2 / outputs), the biases at zero.
+    pub fn mobile(
+        b: &Builder,
+        channels: usize,
+        reduced: usize,
+        activation: Activation,
+        gate: Activation,
+    ) -> Result<Self> {
+        let init = [Init::KaimingNormalFanOut, Init::ZEROS];
+        let reduce = Point::new(&b.pp("conv_reduce"), [channels, reduced], activation, init)?;
+        let expand = Point::new(&b.pp("conv_expand"), [reduced, channels], Activation::Identity, init)?;
+        Ok(Self { reduce, expand, gate })
+    }
+
+    /// timm's `SEModule` of its residual nets: reduced to a sixteenth, in steps of 8; the biases start as torch's.
+    pub fn residual(b: &Builder, channels: usize) -> Result<Self> {
+        let reduced = ((channels as f64 / 16.0 + 4.0) as usize / 8 * 8).max(8);
+        let init = |inputs| [Init::KaimingNormalFanOut, Init::torch_default(inputs)];
+        let reduce = Point::new(&b.pp("fc1"), [channels, reduced], Activation::Relu, init(channels))?;
+        let expand = Point::new(&b.pp("fc2"), [reduced, channels], Activation::Identity, init(reduced))?;
+        Ok(Self { reduce, expand, gate: Activation::Sigmoid })
+    }
+
+    pub fn forward(&self, x: &Tensor, pass: &Pass) -> Result<Tensor> {
+        ops::squeeze_excite(x, self.gate, |means| self.expand.forward(&self.reduce.forward(means, pass)?, pass))
+    }
+}
+
+/// Efficient channel attention: as squeeze-excite, but a channel's gate sees its few neighbours alone, through one kernel
+/// for all. Wang et al. 2020, arXiv:1910.03151; timm's `EcaModule`.
+pub struct ChannelAttention {
+    kernel: Weight,
+}
+
+impl ChannelAttention {
+    pub fn new(b: &Builder, channels: usize) -> Result<Self> {
+        // The paper's rule: log2 of the channels and 1, halved, at the next odd number.
+        let half = ((channels as f64).log2() + 1.0) as usize / 2;
+        let size = (half | 1).max(3);
+        Ok(Self { kernel: b.pp("conv").param("weight", (1, 1, size), Init::torch_default(size))? })
+    }
+
+    pub fn forward(&self, x: &Tensor, pass: &Pass) -> Result<Tensor> {
+        ops::squeeze_excite(x, Activation::Sigmoid, |means| {
+            let (kernel, (samples, channels)) = (self.kernel.get(pass).unsqueeze(2)?, means.dims2()?);
+            let size = kernel.dim(3)?;
+            let window = Window { kernel: [1, size], padding: [0, size / 2], ..Window::square(1, 1, 0) };
+            // The channels are the pixels of an image one pixel high.
+            let image = means.reshape((samples, 1, channels, 1))?;
+            Ok(ops::conv2d(&image, &kernel, window, 1)?.reshape((samples, channels))?)
         })
     }
 }
 
-/// A 1x1 convolution with bias on `(N, C)`.
-fn point(x: &Tensor, [weight, bias]: &[Weight; 2], activation: Activation, pass: &Pass) -> Result<Tensor> {
-    let weight = weight.get(pass).flatten_from(1)?;
-    ops::linear(x, &weight, &bias.get(pass), activation)
-}
-
 /// The convolutional part of a hybrid: images to a feature map.
 pub trait FeatureMap: Send + Sync {
-    /// `(N, H, W, 3)` normalized images to `(N, H', W', channels)`.
+    /// `(N, H, W, in_channels)` normalized images to `(N, H', W', channels)`.
     fn forward(&self, images: &Tensor, pass: &Pass) -> Result<Tensor>;
 
     fn channels(&self) -> usize;

@@ -25,15 +25,16 @@ pub struct ResNetV2 {
 }
 
 impl ResNetV2 {
-    /// With this many blocks a stage; without stages, it is the stem alone, under its own names.
-    pub fn new(b: &Builder, depths: &[usize]) -> Result<Self> {
+    /// For images of `inputs` channels, with this many blocks a stage; without stages, it is the stem alone, under its
+    /// own names.
+    pub fn new(b: &Builder, inputs: usize, depths: &[usize]) -> Result<Self> {
         let (at, init) = match depths {
             // timm leaves torch's own values where there is no `ResNetV2` around the stem.
-            [] => (b.clone(), Init::torch_default(3 * 7 * 7)),
+            [] => (b.clone(), Init::torch_default(inputs * 7 * 7)),
             _ => (b.pp("stem"), Init::KaimingNormalFanOut),
         };
         let stem = ConvNorm {
-            conv: StdConv::new(&at.pp("conv"), [3, STEM], 7, 2, init)?,
+            conv: StdConv::new(&at.pp("conv"), [inputs, STEM], 7, 2, init)?,
             norm: GroupNorm::new(&at.pp("norm"), GROUPS, STEM, Activation::Relu, Init::ONES)?,
         };
         let (mut blocks, mut channels) = (Vec::new(), STEM);

@@ -83,6 +83,11 @@ const fn augreg(tag: &'static str, classes: usize) -> Pretrained {
     Pretrained { classes, ..Pretrained::inception(tag, 224, 224, 0.9) }
 }
 
+/// What is known of the vision transformer of this name, if it is one.
+pub fn shape(name: &str) -> Option<&'static Shape> {
+    SHAPES.iter().copied().find(|shape| shape.name == name)
+}
+
 /// What tells one vision transformer from another.
 #[derive(Clone, Copy)]
 pub struct Shape {
@@ -146,7 +151,7 @@ impl Vit {
         let grid = shape.grid(options.image_size)?;
         let map = |b: &Builder| -> Result<Option<Box<dyn FeatureMap>>> {
             let Some(stages) = shape.stages else { return Ok(None) };
-            Ok(Some(Box::new(ResNetV2::new(b, stages)?)))
+            Ok(Some(Box::new(ResNetV2::new(b, options.in_channels, stages)?)))
         };
         Self::over(b, options, shape, grid, shape.patch, map)
     }
@@ -163,7 +168,7 @@ impl Vit {
         let width = shape.width;
         let class = b.param("cls_token", (1, 1, width), Init::Normal { std: 1e-6 })?;
         let positions = b.param("pos_embed", (1, 1 + grid * grid, width), Init::TruncNormal { std: 0.02 })?;
-        let embed = Embed::new(&b.pp("patch_embed"), width, patch, map)?;
+        let embed = Embed::new(&b.pp("patch_embed"), options.in_channels, width, patch, map)?;
         let block = |index: usize| {
             let drop_path = options.drop_path * index as f64 / (DEPTH - 1) as f64;
             Block::new(&b.pp("blocks").pp(index), width, shape.heads, drop_path)
@@ -205,18 +210,19 @@ struct Embed {
 impl Embed {
     fn new(
         b: &Builder,
+        inputs: usize,
         width: usize,
         patch: usize,
         map: impl FnOnce(&Builder) -> Result<Option<Box<dyn FeatureMap>>>,
     ) -> Result<Self> {
         let map = map(&b.pp("backbone"))?;
-        let channels = map.as_ref().map_or(3, |map| map.channels());
+        let channels = map.as_ref().map_or(inputs, |map| map.channels());
         let (b, init) = (b.pp("proj"), Init::torch_default(channels * patch * patch));
         let weight = b.param("weight", (width, channels, patch, patch), init)?;
         Ok(Self { map, weight, bias: b.param("bias", width, init)?, patch })
     }
 
-    /// `(N, H, W, 3)` to `(N, patches, width)`, row after row.
+    /// `(N, H, W, channels)` to `(N, patches, width)`, row after row.
     fn forward(&self, images: &Tensor, pass: &Pass) -> Result<Tensor> {
         let x = match &self.map {
             Some(map) => &map.forward(images, pass)?,
@@ -284,7 +290,7 @@ mod tests {
 
     #[test]
     fn stochastic_depth_grows_as_in_timm() {
-        let options = Options { classes: 2, drop_rate: 0.0, drop_path: 0.2, image_size: 32 };
+        let options = Options { drop_path: 0.2, image_size: 32, ..Options::new(2) };
         let net = Vit::new(&Builder::blank(&Device::Cpu), &options, SHAPES[0]).unwrap();
         let rates: Vec<f64> = net.blocks.iter().map(|block| block.drop_path[1].rate).collect();
         assert_eq!(rates.len(), 12);

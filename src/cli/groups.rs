@@ -28,7 +28,7 @@ const SHOWN: [&str; 4] = ["accuracy", "auc", "ap", "tpr_at_fpr_1e-2"];
 /// Each image's group: the folder in its name, or its value in a column of the label file.
 fn names(by: &str, rows: &[Prediction], labels: &Path) -> Result<Vec<String>> {
     if by != "folder" {
-        return labels::column(labels, by);
+        return Ok(labels::read(labels, Some(by))?.into_iter().filter_map(|row| row.group).collect());
     }
     let folder = |row: &Prediction| row.image.rsplit_once('/').map_or(".", |(folder, _)| folder).to_string();
     let names: Vec<String> = rows.iter().map(folder).collect();

@@ -157,10 +157,10 @@ impl InputArgs {
     pub fn items(&self) -> Result<Vec<Item>> {
         let Some(labels) = &self.labels else {
             let names = data::folder::image_names(&self.images)?;
-            return Ok(names.into_iter().map(|name| Item { name, target: 0 }).collect());
+            return Ok(names.into_iter().map(|name| Item { name, ..Item::default() }).collect());
         };
-        let rows = data::labels::read(labels)?.into_iter();
-        Ok(rows.map(|row| Item { name: row.name, target: row.target.unwrap_or(0) }).collect())
+        let rows = data::labels::read(labels, None)?.into_iter();
+        Ok(rows.map(|row| Item { name: row.name, target: row.target.unwrap_or(0), group: None }).collect())
     }
 }
 

@@ -7,6 +7,7 @@ mod doctor;
 mod eval;
 mod exec;
 mod explain;
+mod export;
 mod groups;
 mod init;
 mod inputs;
@@ -50,6 +51,7 @@ enum Command {
     List(list::Args),
     Show(show::Args),
     Query(query::Args),
+    Export(export::Args),
     Predict(predict::Args),
     Eval(eval::Args),
     Bench(bench::Args),
@@ -87,6 +89,7 @@ fn run(command: Command) -> Result<u8> {
         Command::List(args) => list::run(&args),
         Command::Show(args) => show::run(&args),
         Command::Query(args) => query::run(&args),
+        Command::Export(args) => export::run(&args),
         Command::Predict(args) => predict::run(&args),
         Command::Eval(args) => eval::run(&args),
         Command::Bench(args) => bench::run(&args),

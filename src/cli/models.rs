@@ -4,7 +4,7 @@ use super::inputs::InputArgs;
 use crate::{
     backbone::{self, Model},
     data::{
-        self, Interpolation,
+        self, Channels, Interpolation,
         views::{self, View},
     },
     error::{Error, Result},
@@ -95,9 +95,8 @@ fn of_run(args: &InputArgs, store: &Store, run: Run) -> Result<Classifier> {
     let weights = checkpoint(&args.results, store, &run)?;
     let mut images = Images::new(&spec, &Device::Cpu)?;
     images.size = args.input_size.unwrap_or(images.size);
-    // Another size shows the same part of the picture.
-    let loaded = (spec.input.loaded() * images.size).div_ceil(spec.input.size);
-    let model = build(&spec.backbone.name, store.classes(&run.id)?.len(), images.size, &weights)?;
+    let loaded = spec.input.loaded_for(images.size);
+    let model = build(&spec.backbone.name, store.classes(&run.id)?.len(), &images, &weights)?;
     let name = format!("{} ({}, seed {})", run.id, spec.backbone.name, run.seed);
     Ok(Classifier { name, run: Some(run), model, images, loaded, interpolation: spec.input.interpolation })
 }
@@ -113,16 +112,17 @@ fn checkpoint(results: &Path, store: &Store, run: &Run) -> Result<PathBuf> {
 
 fn of_file(args: &InputArgs, name: &str, weights: &Path) -> Result<Classifier> {
     let pretrained = backbone::Architecture::parse(name)?.pretrained();
-    let normalize = Normalize { mean: pretrained.mean, std: pretrained.std };
+    let normalize = Normalize { channels: Channels::Rgb, mean: pretrained.mean, std: pretrained.std };
     let images = Images { size: args.input_size.unwrap_or(224), normalize, device: Device::Cpu };
-    let model = build(name, args.classes, images.size, weights)?;
+    let model = build(name, args.classes, &images, weights)?;
     let name = format!("{} ({name})", weights.display());
     Ok(Classifier { name, run: None, model, loaded: images.size, images, interpolation: Interpolation::default() })
 }
 
-/// A backbone with the weights of a file, classifier included.
-fn build(name: &str, classes: usize, size: usize, weights: &Path) -> Result<Model> {
-    let options = backbone::Options { classes, drop_rate: 0.0, drop_path: 0.0, image_size: size };
+/// A backbone for such images with the weights of a file, classifier included.
+fn build(name: &str, classes: usize, images: &Images, weights: &Path) -> Result<Model> {
+    let in_channels = images.normalize.channels.count();
+    let options = backbone::Options { in_channels, image_size: images.size, ..backbone::Options::new(classes) };
     let model = backbone::build(name, &options, &Device::Cpu, Key::new(0))?;
     let replaced = backbone::load_weights(&model, weights)?;
     match replaced.is_empty() {

@@ -33,10 +33,11 @@ pub fn show(args: &planning::FileArgs, file: &ExperimentFile, runs: &[PlannedRun
     for (run, state) in runs.iter().zip(exec::states(runs, &args.out)?) {
         let point: Vec<String> = run.point.iter().map(|(key, value)| format!("{key}={value}")).collect();
         output::line(format_args!(
-            "{}  {:<24} seed {:<4} {}  {state}",
+            "{}  {:<24} seed {:<4} {}{}  {state}",
             run.id,
             run.experiment,
             run.seed,
+            run.fold().map_or(String::new(), |fold| format!("fold {fold:<3} ")),
             point.join(" ")
         ))?;
     }

@@ -41,7 +41,7 @@ pub fn plan(args: &FileArgs) -> Result<(ExperimentFile, Vec<PlannedRun>)> {
     Ok((file, runs))
 }
 
-/// A teacher must have finished, and look at images of the same size.
+/// A teacher must have finished, and look at images of the same size and channels.
 fn check_teacher(spec: &RunSpec, out: &Path) -> Result<()> {
     let Some(distill) = &spec.distill else { return Ok(()) };
     let id = &distill.teacher;
@@ -52,13 +52,7 @@ fn check_teacher(spec: &RunSpec, out: &Path) -> Result<()> {
         return Err(Error::user(format!("{what}; write the whole id of a finished run")));
     }
     let theirs: RunSpec = toml::from_str(&teacher.spec).map_err(Error::bug)?;
-    match theirs.input.size == spec.input.size {
-        true => Ok(()),
-        false => Err(Error::user(format!(
-            "distill.teacher = {id:?} learnt from images of {} pixels, this run sees {}: set input.size alike",
-            theirs.input.size, spec.input.size
-        ))),
-    }
+    train::teacher::check_inputs(distill, spec, &theirs)
 }
 
 fn check_only(file: &ExperimentFile, only: &[String]) -> Result<()> {

@@ -4,7 +4,7 @@ use super::{
 };
 use crate::{
     augment::{self, Augment, AugmentSpec, Scope},
-    data::{self, Item},
+    data::{self, Channels, Item},
     error::{Context, Result},
     event::Split,
     spec::{Experiment, ExperimentFile, RunSpec},
@@ -99,7 +99,8 @@ impl<'a> Gallery<'a> {
             let image = data::decode::decode(&bytes).context(|| item.name.clone())?;
             images.push((place, item, data::resize::resize(&image, side, side, spec.input.interpolation)?));
         }
-        let normalize = Images::new(spec, &Device::Cpu)?.normalize;
+        // Colours are what a person can look at, whatever the network sees.
+        let normalize = Normalize { channels: Channels::Rgb, ..Images::new(spec, &Device::Cpu)?.normalize };
         Ok(Self { spec, classes: listing.classes, draws, normalize, images })
     }
 
@@ -145,7 +146,7 @@ impl<'a> Gallery<'a> {
 
     /// A row for the first image of each of two classes: as it is, and every draw.
     fn draws_of(&self, label: &str, change: &Change) -> Result<Vec<Row>> {
-        let Normalize { mean, std } = self.normalize;
+        let Normalize { mean, std, .. } = self.normalize;
         let size = self.spec.input.size;
         let row = |(sample, item, image): &(usize, Item, Image)| {
             let class = item.target as usize;

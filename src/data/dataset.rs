@@ -1,15 +1,15 @@
 //! A data set ready for training.
 
 use super::{
-    DataSpec, Decode, Item, Listing, Progress,
+    DataSpec, Decode, Fold, Item, Listing, Over, Progress, Subset,
     appended::Appended,
     batches,
     cache::{Images, Wanted},
-    contents, labels,
+    contents, folds, labels,
 };
 use crate::{error::Result, tensor::Key};
 use sha2::{Digest, Sha256};
-use std::{path::Path, sync::Arc};
+use std::{collections::HashSet, path::Path, sync::Arc};
 
 /// A data set ready for training, shared by every run.
 pub struct Dataset {
@@ -28,6 +28,8 @@ pub struct Split {
     /// Every image is `size x size` RGB, 8 bits.
     pub size: usize,
     images: Pixels,
+    /// Where each image stands among those it was taken from; as listed, where none was left out.
+    places: Option<Vec<Place>>,
     made: Option<Made>,
 }
 
@@ -38,24 +40,26 @@ struct Made {
     per_epoch: usize,
 }
 
+/// A number of an image in memory, or in a file.
+type Place = u32;
+
 enum Pixels {
     Memory(Vec<u8>),
-    /// Image `index` is number `first + index` of the file, or `places[index]` where images were left out.
+    /// Place 0 is number `first` of the file.
     Mapped {
         file: Arc<Images>,
         first: usize,
-        places: Option<Vec<u32>>,
     },
 }
 
 impl Split {
     /// A split of images in memory, one after the other.
     pub fn in_memory(items: Vec<Item>, size: usize, pixels: Vec<u8>) -> Self {
-        Self::new(items, size, Pixels::Memory(pixels))
+        Self::new(items, size, Pixels::Memory(pixels), None)
     }
 
-    fn new(items: Vec<Item>, size: usize, images: Pixels) -> Self {
-        Self { items, size, images, made: None }
+    fn new(items: Vec<Item>, size: usize, images: Pixels, places: Option<Vec<Place>>) -> Self {
+        Self { items, size, images, places, made: None }
     }
 
     /// Appends made images, of which every epoch shows `per_epoch`, all in turn.
@@ -92,27 +96,81 @@ impl Split {
         if let Some(made) = self.made.as_ref().filter(|_| index >= self.real()) {
             return made.images.image(index - self.real());
         }
+        let place = self.place(index);
         match &self.images {
             Pixels::Memory(pixels) => {
                 let bytes = self.size * self.size * 3;
-                pixels.get(index * bytes..(index + 1) * bytes).unwrap_or_default()
+                pixels.get(place * bytes..(place + 1) * bytes).unwrap_or_default()
             }
-            Pixels::Mapped { file, first, places: None } => file.get(first + index),
-            Pixels::Mapped { file, places: Some(places), .. } => {
-                places.get(index).map_or(&[], |&place| file.get(place as usize))
-            }
+            Pixels::Mapped { file, first } => file.get(first + place),
         }
+    }
+
+    fn place(&self, index: usize) -> usize {
+        self.places.as_ref().and_then(|places| places.get(index)).map_or(index, |&place| place as usize)
     }
 
     /// The part of a file that begins at `first`, without the images that were left out.
     fn mapped(items: Vec<Item>, size: usize, file: &Arc<Images>, first: usize) -> Self {
-        let all = (0..items.len()).all(|index| file.has(first + index));
-        if all {
-            return Self::new(items, size, Pixels::Mapped { file: file.clone(), first, places: None });
+        let images = Pixels::Mapped { file: file.clone(), first };
+        if (0..items.len()).all(|index| file.has(first + index)) {
+            return Self::new(items, size, images, None);
         }
         let kept = items.into_iter().enumerate().filter(|(index, _)| file.has(first + index));
-        let (places, items) = kept.map(|(index, item)| ((first + index) as u32, item)).unzip();
-        Self::new(items, size, Pixels::Mapped { file: file.clone(), first, places: Some(places) })
+        let (places, items) = kept.map(|(index, item)| (index as Place, item)).unzip();
+        Self::new(items, size, images, Some(places))
+    }
+}
+
+impl Dataset {
+    /// The data set of one run: what a fold and a subset leave of it, before images are made of that. The images
+    /// themselves are shared.
+    ///
+    /// # Errors
+    /// Those of [`folds::cut`].
+    pub fn cut(&self, fold: Option<&Fold>, subset: Option<&Subset>) -> Result<Self> {
+        let cut = folds::cut([&self.train.items, &self.val.items], &self.classes, fold, subset)?;
+        let names: HashSet<&str> = self.train.items.iter().map(|item| item.name.as_str()).collect();
+        let mixed = fold.is_some_and(|fold| fold.over == Over::All);
+        let clash = mixed && self.val.items.iter().any(|item| names.contains(item.name.as_str()));
+        Ok(Self {
+            classes: self.classes.clone(),
+            train: self.gather(&cut.train, clash),
+            val: self.gather(&cut.val, clash),
+            fingerprint: self.fingerprint.clone(),
+            warnings: self.warnings.clone(),
+        })
+    }
+
+    /// The images at `places`, training images first, then validation images, whose names `clash` with the others'.
+    fn gather(&self, places: &[usize], clash: bool) -> Split {
+        let side = |place: usize| match place.checked_sub(self.train.items.len()) {
+            None => (&self.train, place),
+            Some(place) => (&self.val, place),
+        };
+        let item = |&place: &usize| {
+            let (split, index) = side(place);
+            let mut item = split.items[index].clone();
+            if clash && place >= self.train.items.len() {
+                item.name = format!("val/{}", item.name);
+            }
+            item
+        };
+        let place = |&place: &usize| {
+            let (split, index) = side(place);
+            let first = if let Pixels::Mapped { first, .. } = split.images { first } else { 0 };
+            (first + split.place(index)) as Place
+        };
+        let (images, places_in) = match &self.train.images {
+            Pixels::Mapped { file, .. } => {
+                (Pixels::Mapped { file: file.clone(), first: 0 }, Some(places.iter().map(place).collect()))
+            }
+            Pixels::Memory(_) => {
+                let pixels = places.iter().flat_map(|&place| side(place).0.image(side(place).1)).copied().collect();
+                (Pixels::Memory(pixels), None)
+            }
+        };
+        Split::new(places.iter().map(item).collect(), self.train.size, images, places_in)
     }
 }
 
@@ -161,7 +219,8 @@ fn fingerprint_of(
     Ok(hash.iter().take(16).map(|byte| format!("{byte:02x}")).collect())
 }
 
-/// Hash of classes, names, targets and contents, each with its length, so that nothing can stand for another.
+/// Hash of classes, names, targets, contents and groups where there are any, each with its length, so that nothing can
+/// stand for another.
 fn digest(listing: &Listing, contents: &[contents::Content]) -> sha2::digest::Output<Sha256> {
     let mut hash = Sha256::new();
     let text = |hash: &mut Sha256, text: &str| {
@@ -175,6 +234,12 @@ fn digest(listing: &Listing, contents: &[contents::Content]) -> sha2::digest::Ou
         text(&mut hash, &item.name);
         hash.update(item.target.to_le_bytes());
         hash.update(content);
+    }
+    for (place, item) in listing.train.iter().chain(&listing.val).enumerate() {
+        if let Some(group) = &item.group {
+            hash.update((place as u64).to_le_bytes());
+            text(&mut hash, group);
+        }
     }
     hash.finalize()
 }

@@ -37,6 +37,11 @@ pub struct Ffdi {
     #[garde(skip)]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub val_labels: Option<PathBuf>,
+    /// The column of the label files that says which video or identity an image belongs to: images that share it never
+    /// stand on both sides of a fold.
+    #[garde(skip)]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub group: Option<String>,
     /// What becomes of images that are missing or cannot be decoded.
     #[garde(skip)]
     pub on_bad_image: OnBadImage,
@@ -72,7 +77,7 @@ impl Ffdi {
     fn split(&self, split: Split, warnings: &mut Vec<String>) -> Result<Rows> {
         let file = self.label_file(split)?;
         let place = || file.display().to_string();
-        let mut rows = labels::read(&file)?;
+        let mut rows = labels::read(&file, self.group.as_deref())?;
         if rows.first().is_some_and(|row| row.target.is_none()) {
             return Err(Error::user(format!("{}: no column target in the header", place())));
         }
@@ -92,9 +97,9 @@ impl Ffdi {
 
     /// Leaves out, or reports together, the images that are not there.
     fn existing(&self, rows: Vec<Row>, folder: &Path, file: &Path, warnings: &mut Vec<String>) -> Result<Vec<Item>> {
-        let real = folder.canonicalize().map_err(|_| {
-            Error::user(format!("no image folder {}; {}", folder.display(), found_in(&self.root)))
-        })?;
+        let real = folder
+            .canonicalize()
+            .map_err(|_| Error::user(format!("no image folder {}; {}", folder.display(), found_in(&self.root))))?;
         let there: Vec<bool> = rows
             .par_iter()
             .map(|row| is_inside(folder, &row.name, &real).context(|| format!("{}:{}", file.display(), row.line)))
@@ -112,7 +117,8 @@ impl Ffdi {
             }
         }
         let kept = rows.into_iter().zip(there).filter(|(_, there)| *there);
-        Ok(kept.map(|(row, _)| Item { name: row.name, target: row.target.unwrap_or_default() }).collect())
+        let item = |row: Row| Item { name: row.name, target: row.target.unwrap_or_default(), group: row.group };
+        Ok(kept.map(|(row, _)| item(row)).collect())
     }
 }
 
@@ -210,7 +216,9 @@ fn is_inside(folder: &Path, name: &str, real_folder: &Path) -> Result<bool> {
     }
     match path.canonicalize() {
         Ok(real) if real.starts_with(real_folder) => Ok(real.is_file()),
-        Ok(real) => Err(Error::user(format!("{} leads out of the image folder, to {}", path.display(), real.display()))),
+        Ok(real) => {
+            Err(Error::user(format!("{} leads out of the image folder, to {}", path.display(), real.display())))
+        }
         Err(_) => Ok(false),
     }
 }

@@ -29,6 +29,13 @@ pub struct Folder {
     /// Another number splits off other images.
     #[garde(skip)]
     pub split_seed: u64,
+    /// The video or identity of an image is its name below the folder of its class, up to the first of these characters:
+    /// `"_"` makes `id07` of `real/id07_0001.jpg`, `"/"` of `real/id07/0001.jpg`. Images that share it never stand on
+    /// both sides of a split or of a fold.
+    #[garde(inner(length(min = 1)))]
+    #[schemars(length(min = 1))]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub group_until: Option<String>,
     /// What becomes of images that cannot be decoded.
     #[garde(skip)]
     pub on_bad_image: OnBadImage,
@@ -62,10 +69,32 @@ impl Folder {
         }
     }
 
+    /// Gives each image its group.
+    fn grouped(&self, mut images: Vec<Item>) -> Result<Vec<Item>> {
+        let Some(until) = &self.group_until else { return Ok(images) };
+        let mut found = false;
+        for item in &mut images {
+            let below = item.name.split_once('/').map_or(item.name.as_str(), |(_, below)| below);
+            let group = below.split_once(until.as_str()).map(|(group, _)| group);
+            found |= group.is_some();
+            item.group = Some(group.unwrap_or(below).to_string());
+        }
+        match found {
+            true => Ok(images),
+            false => Err(Error::user(format!(
+                "data.folder: no image name has the `{until}` of `group_until`, such as {}",
+                images.first().map_or("", |item| item.name.as_str())
+            ))),
+        }
+    }
+
     /// Splits off a share of each class: those whose names draw the lowest numbers, so that an image that comes or
     /// goes moves hardly any other.
     fn share(&self, classes: &[String], images: Vec<Item>, share: f64) -> (Vec<Item>, Vec<Item>) {
         let key = Key::new(self.split_seed).named("split");
+        if self.group_until.is_some() {
+            return share_of_groups(images, share, key);
+        }
         let draw = |item: &Item| (key.named(&item.name).rng().uniform(), item.name.clone());
         let mut chosen = std::collections::HashSet::new();
         for class in 0..classes.len() {
@@ -89,13 +118,13 @@ impl Source for Folder {
             Layout::Share { root, .. } => (root, None),
         };
         let classes = classes(root, except.as_deref())?;
-        let images = images(root, &classes)?;
+        let images = |root| images(root, &classes).and_then(|images| self.grouped(images));
         let (train, val) = match &layout {
             Layout::Folders { val, .. } => {
                 known_classes(val, &classes)?;
-                (images, self::images(val, &classes)?)
+                (images(root)?, images(val)?)
             }
-            Layout::Share { val, .. } => self.share(&classes, images, *val),
+            Layout::Share { val, .. } => self.share(&classes, images(root)?, *val),
         };
         if val.is_empty() || train.is_empty() {
             let side = if val.is_empty() { "validation" } else { "training" };
@@ -116,6 +145,23 @@ impl Source for Folder {
     fn on_bad_image(&self) -> OnBadImage {
         self.on_bad_image
     }
+}
+
+/// Splits off whole groups, those whose names draw the lowest numbers, until they hold the share of the images.
+fn share_of_groups(images: Vec<Item>, share: f64, key: Key) -> (Vec<Item>, Vec<Item>) {
+    let mut sizes = std::collections::BTreeMap::<String, usize>::new();
+    images.iter().filter_map(|item| item.group.clone()).for_each(|group| *sizes.entry(group).or_default() += 1);
+    let mut drawn: Vec<_> =
+        sizes.into_iter().map(|(name, size)| (key.named(&name).rng().uniform(), name, size)).collect();
+    drawn.sort_by(|a, b| a.0.total_cmp(&b.0).then_with(|| a.1.cmp(&b.1)));
+    let wanted = (images.len() as f64 * share).round() as usize;
+    let mut held = 0;
+    let chosen = drawn.into_iter().take_while(|(.., size)| {
+        held += size;
+        held - size / 2 <= wanted
+    });
+    let chosen: std::collections::HashSet<String> = chosen.map(|(_, name, _)| name).collect();
+    images.into_iter().partition(|item| !item.group.as_ref().is_some_and(|group| chosen.contains(group)))
 }
 
 /// The sub-folders of `root`, sorted by name.
@@ -156,7 +202,9 @@ fn images(root: &Path, classes: &[String]) -> Result<Vec<Item>> {
             continue;
         }
         let before = items.len();
-        walk(&folder, class, &mut Vec::new(), &mut |name| items.push(Item { name, target: target as u32 }))?;
+        walk(&folder, class, &mut Vec::new(), &mut |name| {
+            items.push(Item { name, target: target as u32, group: None })
+        })?;
         if items.len() == before {
             return Err(Error::user(format!("{}: no images ({})", folder.display(), EXTENSIONS.join(", "))));
         }

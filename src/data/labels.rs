@@ -11,36 +11,27 @@ pub struct Row {
     pub name: String,
     /// `None` where the file has no `target` column.
     pub target: Option<u32>,
+    /// What stands in the column of groups, where one was asked for.
+    pub group: Option<String>,
 }
 
 /// How many mistakes one message lists.
 const SHOWN: usize = 10;
 
-/// Reads a label file with the columns `img_name` (or `img_path`) and, if there is one, `target`; others are ignored.
-/// All bad rows are reported together, as `file:line`.
-pub fn read(path: &Path) -> Result<Vec<Row>> {
+/// Reads a label file with the columns `img_name` (or `img_path`), `target` if there is one, and another one where `group`
+/// names it; others are ignored. All bad rows are reported together, as `file:line`.
+pub fn read(path: &Path, group: Option<&str>) -> Result<Vec<Row>> {
     let bytes = std::fs::read(path).context(|| path.display().to_string())?;
-    parse(&bytes, path)
+    parse(&bytes, path, group)
 }
 
-/// Another column of a label file, in the order of [`read`]'s rows.
-pub fn column(path: &Path, name: &str) -> Result<Vec<String>> {
-    let bytes = std::fs::read(path).context(|| path.display().to_string())?;
-    let mut records = records(&bytes).into_iter().map(|(_, fields)| fields);
-    let header = records.next().unwrap_or_default();
-    let place = header.iter().position(|field| field.trim() == name).ok_or_else(|| {
-        Error::user(format!("{}: no column `{name}` in the header `{}`", path.display(), header.join(",")))
-    })?;
-    Ok(records.map(|mut fields| fields.swap_remove(place).trim().to_string()).collect())
-}
-
-fn parse(bytes: &[u8], path: &Path) -> Result<Vec<Row>> {
+fn parse(bytes: &[u8], path: &Path, group: Option<&str>) -> Result<Vec<Row>> {
     let mut mistakes = Vec::new();
     let mut records = records(bytes).into_iter();
     let Some((line, header)) = records.next() else {
         return Err(Error::user(format!("{}: the file is empty; expected a header img_name,target", path.display())));
     };
-    let columns = Columns::find(&header).context(|| format!("{}:{line}", path.display()))?;
+    let columns = Columns::find(&header, group).context(|| format!("{}:{line}", path.display()))?;
     let mut rows = Vec::new();
     for (line, fields) in records {
         match columns.row(line, fields) {
@@ -70,15 +61,20 @@ struct Columns {
     count: usize,
     name: usize,
     target: Option<usize>,
+    group: Option<usize>,
 }
 
 impl Columns {
-    fn find(header: &[String]) -> Result<Self> {
+    fn find(header: &[String], group: Option<&str>) -> Result<Self> {
         let find = |names: &[&str]| header.iter().position(|field| names.contains(&field.trim()));
         let name = find(&["img_name", "img_path"]).ok_or_else(|| {
             Error::user(format!("no column img_name (or img_path) in the header `{}`", header.join(",")))
         })?;
-        Ok(Self { count: header.len(), name, target: find(&["target"]) })
+        let group = group.map(|group| {
+            let lacks = || Error::user(format!("no column {group} in the header `{}`", header.join(",")));
+            find(&[group]).ok_or_else(lacks)
+        });
+        Ok(Self { count: header.len(), name, target: find(&["target"]), group: group.transpose()? })
     }
 
     fn row(&self, line: usize, mut fields: Vec<String>) -> Result<Row> {
@@ -86,10 +82,12 @@ impl Columns {
             return Err(Error::user(format!("{} fields where the header has {}", fields.len(), self.count)));
         }
         let target = self.target.map(|at| target(&fields[at])).transpose()?;
+        let group = self.group.map(|at| fields[at].trim().to_string());
         let name = std::mem::take(&mut fields[self.name]);
-        match name.trim() {
-            "" => Err(Error::user("the image has no name")),
-            name => Ok(Row { line, name: name.to_string(), target }),
+        match (name.trim(), group) {
+            ("", _) => Err(Error::user("the image has no name")),
+            (_, Some(group)) if group.is_empty() => Err(Error::user("the image has no group")),
+            (name, group) => Ok(Row { line, name: name.to_string(), target, group }),
         }
     }
 }
@@ -137,7 +135,7 @@ mod tests {
     use super::*;
 
     fn parse(text: &str) -> Result<Vec<(usize, String, Option<u32>)>> {
-        let rows = super::parse(text.as_bytes(), Path::new("labels.txt"))?;
+        let rows = super::parse(text.as_bytes(), Path::new("labels.txt"), None)?;
         Ok(rows.into_iter().map(|row| (row.line, row.name, row.target)).collect())
     }
 
@@ -153,6 +151,17 @@ mod tests {
         let found = parse("target,score,img_path\n1,0.5,a.jpg\n").unwrap();
         assert_eq!(found, [(2, "a.jpg".to_string(), Some(1))]);
         assert_eq!(parse("img_name\na.jpg\n").unwrap(), [(2, "a.jpg".to_string(), None)]);
+    }
+
+    #[test]
+    fn a_column_of_groups_is_read_whole_or_not_at_all() {
+        let read = |text: &str, group| super::parse(text.as_bytes(), Path::new("labels.txt"), Some(group));
+        let rows = read("img_name,target,video\na.jpg,1, v1 \nb.jpg,0,v2\n", "video").unwrap();
+        let groups: Vec<_> = rows.iter().map(|row| row.group.as_deref().unwrap()).collect();
+        assert_eq!(groups, ["v1", "v2"]);
+        let message = |text, group| read(text, group).unwrap_err().to_string();
+        assert!(message("img_name,target\na.jpg,1\n", "video").contains("no column video"));
+        assert!(message("img_name,target,video\na.jpg,1,\n", "video").contains("labels.txt:2: the image has no group"));
     }
 
     #[test]

@@ -3,11 +3,14 @@
 pub mod appended;
 pub mod batches;
 mod cache;
+mod channels;
 pub mod check;
 mod contents;
 mod dataset;
 pub mod decode;
+pub mod folds;
 pub mod labels;
+pub mod sampler;
 pub mod synth;
 pub mod views;
 
@@ -18,15 +21,19 @@ use crate::{
 use std::path::PathBuf;
 
 pub use crate::tensor::{Interpolation, resize};
+pub use channels::Channels;
 pub use dataset::{Dataset, Split, fingerprint, open};
+pub use folds::{Fold, Over, Subset};
 
 /// One image of a split, not yet decoded.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Item {
     /// How messages, predictions and reports call it; unique within its split.
     pub name: String,
     /// Index into [`Listing::classes`].
     pub target: u32,
+    /// The identity or video it belongs to, where the source knows: folds keep a group together.
+    pub group: Option<String>,
 }
 
 /// What a source holds.

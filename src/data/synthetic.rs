@@ -71,7 +71,11 @@ impl Synthetic {
         let order = self.key(split).named("order").rng().permutation(count);
         let target = |rank: usize| if rank < fakes { 1 + (rank % (self.classes - 1)) as u32 } else { 0 };
         let name = |index: usize| format!("{}_{index:06}.jpg", split.as_str());
-        order.iter().enumerate().map(|(index, &rank)| Item { name: name(index), target: target(rank) }).collect()
+        order
+            .iter()
+            .enumerate()
+            .map(|(index, &rank)| Item { name: name(index), target: target(rank), group: None })
+            .collect()
     }
 
     fn forgery(&self, target: u32, key: Key) -> Option<Forgery> {

@@ -57,6 +57,7 @@ impl<'a> Task<'a> {
             experiment: self.run.experiment.clone(),
             point: self.run.point.clone(),
             seed: self.run.seed,
+            fold: self.run.fold(),
             epochs: self.run.spec.epochs,
             metric: self.run.spec.select.metric.clone(),
             log: self.dir.join(super::worker::LOG),

@@ -156,6 +156,7 @@ fn record_plan(store: &mut Store, file: &ExperimentFile, plan: &[PlannedRun], ca
             experiment: run.experiment.clone(),
             point: point(run),
             seed: run.seed,
+            fold: run.fold(),
             spec: resolved(&run.spec)?,
             data,
         });

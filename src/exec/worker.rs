@@ -141,9 +141,13 @@ impl Worker {
     }
 }
 
-/// A run's images: its data set, decoded, and what is synthesized from its training split.
+/// A run's images: what its fold and subset leave of its data set, decoded, and what is synthesized from the training
+/// images among that.
 pub fn open_data(spec: &RunSpec, cache: &Path, progress: &(dyn Fn(data::Progress) + Sync)) -> Result<Dataset> {
     let mut data = data::open(&spec.data, decode(spec), cache, progress)?;
+    if spec.fold.is_some() || spec.subset.is_some() {
+        data = data.cut(spec.fold.as_ref(), spec.subset.as_ref())?;
+    }
     if let Some(synthesizer) = &spec.synthesize {
         synthesize::add(&mut data, synthesizer, decode(spec), cache, progress)?;
     }
@@ -157,8 +161,8 @@ pub fn decode(spec: &RunSpec) -> Decode {
 
 /// Equal for runs that share their images.
 pub fn data_key(spec: &RunSpec) -> Result<String> {
-    let RunSpec { data, input, synthesize, .. } = spec;
-    serde_json::to_string(&(data, input.loaded(), input.interpolation, synthesize)).map_err(Error::bug)
+    let RunSpec { data, fold, subset, input, synthesize, .. } = spec;
+    serde_json::to_string(&(data, fold, subset, input.loaded(), input.interpolation, synthesize)).map_err(Error::bug)
 }
 
 fn micro_batch_warning(job: &Assignment) -> Option<String> {

@@ -47,7 +47,8 @@ pub struct Lamb {
 
 impl Default for Lamb {
     fn default() -> Self {
-        Self { lr: 1e-3,
+        Self {
+            lr: 1e-3,
             betas: [0.9, 0.999],
             eps: 1e-6,
             weight_decay: 0.01,
@@ -56,7 +57,8 @@ impl Default for Lamb {
             max_grad_norm: 1.0,
             trust_clip: false,
             always_adapt: false,
-            decoupled_decay: false }
+            decoupled_decay: false,
+        }
     }
 }
 

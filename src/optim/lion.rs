@@ -44,8 +44,8 @@ impl Optimizer for Lion {
     fn update(&self, step: &Step, parameter: &mut [f32], gradient: &[f32], slots: &mut [Vec<f32>]) {
         let [mean] = slots else { return };
         let beta1 = step.momentum.unwrap_or(self.betas[0]);
-        let [lr, keep, now, new] = [step.lr, 1.0 - step.lr * step.weight_decay, 1.0 - beta1, 1.0 - self.betas[1]]
-            .map(|value| value as f32);
+        let [lr, keep, now, new] =
+            [step.lr, 1.0 - step.lr * step.weight_decay, 1.0 - beta1, 1.0 - self.betas[1]].map(|value| value as f32);
         elementwise(parameter, gradient, [mean], |p, g, [m]| {
             let direction = m + now * (g - m);
             let sign = if direction == 0.0 { 0.0 } else { direction.signum() };

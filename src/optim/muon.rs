@@ -49,13 +49,15 @@ pub struct Muon {
 
 impl Default for Muon {
     fn default() -> Self {
-        Self { lr: 0.02,
+        Self {
+            lr: 0.02,
             weight_decay: 0.0,
             momentum: 0.95,
             ns_steps: 5,
             eps: 1e-7,
             fallback_lr_scale: 1.0,
-            betas: [0.9, 0.95] }
+            betas: [0.9, 0.95],
+        }
     }
 }
 

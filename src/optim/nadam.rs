@@ -34,7 +34,14 @@ pub struct Nadam {
 
 impl Default for Nadam {
     fn default() -> Self {
-        Self { lr: 2e-3, betas: [0.9, 0.999], eps: 1e-8, weight_decay: 0.0, momentum_decay: 4e-3, decoupled_weight_decay: false }
+        Self {
+            lr: 2e-3,
+            betas: [0.9, 0.999],
+            eps: 1e-8,
+            weight_decay: 0.0,
+            momentum_decay: 4e-3,
+            decoupled_weight_decay: false,
+        }
     }
 }
 

@@ -98,6 +98,7 @@ mod tests {
             experiment: "baseline".into(),
             point: vec![("optimizer.adam.lr".into(), "0.005".into())],
             seed: 7,
+            fold: None,
             epochs: 2,
             metric: "auc".into(),
             log: "results/s/runs/00ff/log.txt".into(),

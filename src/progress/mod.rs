@@ -26,6 +26,8 @@ pub struct Label {
     /// What the sweep's axes set, e.g. `("optimizer.adam.lr", "0.005")`; empty where there is no axis.
     pub point: Vec<(String, String)>,
     pub seed: u64,
+    /// The fold that is held out; `None` without a cross-validation.
+    pub fold: Option<u32>,
     pub epochs: u32,
     /// The metric that selects the best epoch.
     pub metric: String,

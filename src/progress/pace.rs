@@ -79,6 +79,7 @@ mod tests {
             experiment: experiment.into(),
             point: Vec::new(),
             seed: 0,
+            fold: None,
             epochs: 4,
             metric: "auc".into(),
             log: "log.txt".into(),

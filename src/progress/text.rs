@@ -7,7 +7,7 @@ use crate::{
 };
 use std::{fmt::Write, time::Duration};
 
-/// `baseline lr=0.005 seed 0`: the axes by the last part of their path.
+/// `baseline lr=0.005 seed 0 fold 2`: the axes by the last part of their path.
 pub fn name(label: &Label) -> String {
     let mut text = label.experiment.clone();
     for (path, value) in &label.point {
@@ -15,6 +15,9 @@ pub fn name(label: &Label) -> String {
         let _ = write!(text, " {key}={value}");
     }
     let _ = write!(text, " seed {}", label.seed);
+    if let Some(fold) = label.fold {
+        let _ = write!(text, " fold {fold}");
+    }
     text
 }
 

@@ -15,10 +15,10 @@ pub fn sd(values: &[f64]) -> Option<f64> {
     Some((squares / (values.len() - 1) as f64).sqrt())
 }
 
-/// Half the width of the 95 % Student t interval of the mean.
-pub fn half_width(values: &[f64]) -> Option<f64> {
+/// Half the width of the 95 % Student t interval of the mean; `overlap` as in [`resampled`].
+pub fn half_width(values: &[f64], overlap: f64) -> Option<f64> {
     let n = values.len() as f64;
-    Some(t_quantile(0.975, n - 1.0) * sd(values)? / n.sqrt())
+    Some(t_quantile(0.975, n - 1.0) * sd(values)? * (1.0 / n + overlap).sqrt())
 }
 
 /// The difference of pairs that share everything but the treatment (the seed, the images).
@@ -38,9 +38,17 @@ pub struct Paired {
 
 /// The paired t test of `differences`; `None` of nothing.
 pub fn paired(differences: &[f64]) -> Option<Paired> {
+    resampled(differences, 0.0)
+}
+
+/// The same where the models behind the differences share training images: Nadeau & Bengio's corrected resampled t test
+/// (2003, "Inference for the generalization error"). `overlap` is the share of test to training images, `1 / (k - 1)` of
+/// k folds: it is added to `1 / n` in the variance of the mean, which many folds alone can therefore not bring to zero.
+pub fn resampled(differences: &[f64], overlap: f64) -> Option<Paired> {
     let (n, difference, sd) = (differences.len(), mean(differences)?, sd(differences));
     // Equal differences come out of floating point with a spread of about one rounding error.
-    let error = sd.map(|sd| sd / (n as f64).sqrt()).filter(|error| *error > 1e-12 * difference.abs().max(1e-3));
+    let error =
+        sd.map(|sd| sd * (1.0 / n as f64 + overlap).sqrt()).filter(|error| *error > 1e-12 * difference.abs().max(1e-3));
     let df = n as f64 - 1.0;
     let interval = error.map(|error| {
         let half = t_quantile(0.975, df) * error;
@@ -64,13 +72,14 @@ pub fn holm(p: &[f64]) -> Vec<f64> {
 }
 
 /// About how many pairs show a true mean difference of `difference` at level `alpha`, two-sided, four times in five;
-/// `None` beyond a thousand. From the t quantiles, one pair or so from the exact noncentral answer.
-pub fn pairs_needed(sd: f64, difference: f64, alpha: f64) -> Option<usize> {
+/// `None` beyond a thousand. From the t quantiles, one pair or so from the exact noncentral answer. `overlap` as in
+/// [`resampled`].
+pub fn pairs_needed(sd: f64, difference: f64, alpha: f64, overlap: f64) -> Option<usize> {
     let ratio = (sd / difference).abs();
     (2..=1000).find(|n| {
         let df = (*n - 1) as f64;
         let both = t_quantile(1.0 - alpha / 2.0, df) + t_quantile(0.8, df);
-        *n as f64 >= (both * ratio).powi(2)
+        1.0 / (1.0 / *n as f64 + overlap) >= (both * ratio).powi(2)
     })
 }
 

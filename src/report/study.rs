@@ -2,7 +2,7 @@
 
 use super::{
     statistics,
-    verdict::{self, Comparison},
+    verdict::{self, Comparison, Unit},
 };
 use crate::{
     error::Result,
@@ -20,6 +20,8 @@ pub struct Study {
     /// The metric that selects, and its direction, as the first experiment has them.
     pub metric: String,
     pub larger_is_better: bool,
+    /// What a pair of values shares: a seed, or a seed and a fold.
+    pub unit: Unit,
     pub arms: Vec<Arm>,
     pub runs: Vec<SweepRun>,
     /// Warnings and the runs they are about.
@@ -93,8 +95,9 @@ impl Study {
         let experiments = store.experiments(sweep)?.into_iter();
         let arms: Vec<Arm> = experiments.map(|experiment| Arm::new(experiment.name, &experiment.spec, &runs)).collect();
         let (metric, larger_is_better) = arms.first().map_or(("auc".into(), true), |arm| select(&arm.spec));
+        let unit = folds(&runs).map_or(Unit::Seed, |of| Unit::Fold { of });
         let (warnings, curves) = Default::default();
-        let mut study = Self { sweep: found, metric, larger_is_better, arms, runs, warnings, curves };
+        let mut study = Self { sweep: found, metric, larger_is_better, unit, arms, runs, warnings, curves };
         study.choose();
         study.compare();
         Ok(study)
@@ -171,15 +174,16 @@ impl Study {
         self.between(self.arms.first()?, self.arms.get(index)?)
     }
 
-    /// One experiment against another at their chosen points, over the seeds both have finished.
+    /// One experiment against another at their chosen points, over the seeds, or seeds and folds, both have finished.
     pub fn between(&self, reference: &Arm, candidate: &Arm) -> Option<Comparison> {
         let others = self.values(candidate.chosen()?, &self.metric);
         let values = self.values(reference.chosen()?, &self.metric);
         let pairs: Vec<(f64, f64)> =
             values.into_iter().filter_map(|(seed, value)| Some((value, *others.get(&seed)?))).collect();
         let names = (reference.name.as_str(), candidate.name.as_str());
-        let mut comparison = Comparison::over_seeds(names, &self.metric, self.larger_is_better, &pairs)?;
+        let mut comparison = Comparison::over_seeds(names, &self.metric, self.larger_is_better, self.unit, &pairs)?;
         comparison.notes.extend(self.choice_note());
+        comparison.notes.extend(self.fold_note());
         Some(comparison)
     }
 
@@ -190,6 +194,17 @@ impl Study {
             "Each experiment is shown at its best point by mean {}, picked among up to {most} points on the same \
              validation set: its numbers are optimistic, the more so the more points it had.",
             super::words::metric(&self.metric)
+        ))
+    }
+
+    /// What folds do to intervals.
+    pub fn fold_note(&self) -> Option<String> {
+        let Unit::Fold { of } = self.unit else { return None };
+        Some(format!(
+            "Values are of single folds: each model was validated on one of {of} folds and trained on the others. Models of \
+             different folds share training images, so the variance of a mean difference counts 1/n + 1/{} in place of 1/n \
+             (the corrected resampled t test of Nadeau & Bengio 2003).",
+            of.max(2) - 1
         ))
     }
 
@@ -235,6 +250,15 @@ impl Arm {
     pub fn chosen(&self) -> Option<&Point> {
         self.points.get(self.chosen?)
     }
+}
+
+/// How many folds the runs' cross-validations have, the fewest if they differ; `None` without any.
+fn folds(runs: &[SweepRun]) -> Option<u32> {
+    let of = |at: &SweepRun| {
+        let spec: toml::Table = at.run.spec.parse().ok()?;
+        spec.get("fold")?.get("of")?.as_integer().and_then(|of| u32::try_from(of).ok())
+    };
+    runs.iter().filter(|at| at.run.fold.is_some()).filter_map(of).min()
 }
 
 /// The selecting metric of a specification, and whether larger is better.

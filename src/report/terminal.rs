@@ -112,7 +112,8 @@ pub fn show(store: &Store, run: &str) -> Result<Details> {
 impl fmt::Display for Details {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let run = &self.run;
-        writeln!(f, "run {}  seed {}  {}", run.id, run.seed, run.status)?;
+        let fold = run.fold.map_or(String::new(), |fold| format!("fold {fold}  "));
+        writeln!(f, "run {}  seed {}  {fold}{}", run.id, run.seed, run.status)?;
         for at in &self.serves {
             let point = if at.point.is_empty() { String::new() } else { format!("  {}", at.point) };
             writeln!(f, "  {} / {}{point}", at.sweep, at.experiment)?;
@@ -205,8 +206,8 @@ impl Study {
         let found = arm(reference).zip(arm(candidate)).and_then(|(a, b)| self.between(a, b));
         found.ok_or_else(|| {
             Error::user(format!(
-                "{reference} and {candidate} of sweep {} share no finished seed; `runner sweep {}` goes on with what is missing",
-                self.sweep.name, self.sweep.path
+                "{reference} and {candidate} of sweep {} share no finished {}; `runner sweep {}` goes on with what is missing",
+                self.sweep.name, self.unit.word(), self.sweep.path
             ))
         })
     }

@@ -30,7 +30,30 @@ pub enum Verdict {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Unit {
     Seed,
+    /// Seed and fold, of a cross-validation with so many folds.
+    Fold {
+        of: u32,
+    },
     Image,
+}
+
+impl Unit {
+    /// `seed`, as in "over 3 seeds"; a fold of one seed and the same fold of another are two folds.
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Seed => "seed",
+            Self::Fold { .. } => "fold",
+            Self::Image => "image",
+        }
+    }
+
+    /// Test images for each training image of models that share training images; see [`statistics::resampled`].
+    pub fn overlap(self) -> f64 {
+        match self {
+            Self::Fold { of } => 1.0 / f64::from(of.max(2) - 1),
+            _ => 0.0,
+        }
+    }
 }
 
 /// A candidate against a reference on one metric.
@@ -55,12 +78,18 @@ pub struct Comparison {
     pub notes: Vec<String>,
 }
 
-/// A reference and a candidate value that share a seed.
+/// A reference and a candidate value that share a seed, and a fold where there are folds.
 pub type Pair = (f64, f64);
 
 impl Comparison {
-    /// Compares values that share their seed; `None` without a pair. The verdict stands after [`judge`].
-    pub fn over_seeds(names: (&str, &str), metric: &str, larger_is_better: bool, pairs: &[Pair]) -> Option<Self> {
+    /// Compares values that share their seed, or seed and fold; `None` without a pair. The verdict stands after [`judge`].
+    pub fn over_seeds(
+        names: (&str, &str),
+        metric: &str,
+        larger_is_better: bool,
+        unit: Unit,
+        pairs: &[Pair],
+    ) -> Option<Self> {
         let differences: Vec<f64> = pairs.iter().map(|(reference, candidate)| candidate - reference).collect();
         let side = |pick: fn(&Pair) -> f64| statistics::mean(&pairs.iter().map(pick).collect::<Vec<_>>());
         let mut comparison = Self {
@@ -70,8 +99,8 @@ impl Comparison {
             larger_is_better,
             reference_mean: side(|pair| pair.0)?,
             candidate_mean: side(|pair| pair.1)?,
-            paired: statistics::paired(&differences)?,
-            unit: Unit::Seed,
+            paired: statistics::resampled(&differences, unit.overlap())?,
+            unit,
             family: 1,
             adjusted_p: None,
             verdict: Verdict::OnePair,
@@ -93,7 +122,7 @@ impl Comparison {
 
     /// The verdict in a few words, for a table.
     pub fn brief(&self) -> String {
-        let unit = self.unit();
+        let unit = self.unit.word();
         match self.verdict {
             Verdict::Better => "better".into(),
             Verdict::Worse => "worse".into(),
@@ -112,20 +141,13 @@ impl Comparison {
     /// The verdict as a sentence without names: `by 0.034 AUC (95 % interval ..)`.
     pub fn evidence(&self) -> String {
         let decimals = self.decimals();
-        let (pairs, metric) = (words::plural(self.paired.n, self.unit()), words::metric(&self.metric));
+        let (pairs, metric) = (words::plural(self.paired.n, self.unit.word()), words::metric(&self.metric));
         let amount = words::signed(self.paired.difference, decimals);
         match self.paired.interval {
             Some(interval) => {
                 format!("{amount} {metric}, 95 % interval {}, paired over {pairs}", words::interval(interval, decimals))
             }
             None => format!("{amount} {metric}, paired over {pairs}, no interval"),
-        }
-    }
-
-    fn unit(&self) -> &'static str {
-        match self.unit {
-            Unit::Seed => "seed",
-            Unit::Image => "image",
         }
     }
 
@@ -172,7 +194,12 @@ fn verdict(comparison: &Comparison) -> Verdict {
         Some(p) if p <= ALPHA && comparison.gain() > 0.0 => Verdict::Better,
         Some(p) if p <= ALPHA => Verdict::Worse,
         Some(_) => {
-            let needed = statistics::pairs_needed(sd.unwrap_or(0.0), difference, ALPHA / comparison.family as f64);
+            let needed = statistics::pairs_needed(
+                sd.unwrap_or(0.0),
+                difference,
+                ALPHA / comparison.family as f64,
+                comparison.unit.overlap(),
+            );
             Verdict::CannotTell { more: needed.map(|needed| needed.saturating_sub(n).max(1)) }
         }
         None if n == 1 => Verdict::OnePair,

@@ -8,7 +8,7 @@ use super::{
 use crate::{
     augment::Scope,
     backbone,
-    data::{DataSpec, Listing},
+    data::{DataSpec, Fold, Listing, Subset},
     duration::Duration,
     error::{Cause, Error},
     metric::METRICS,
@@ -18,21 +18,48 @@ use std::path::Path;
 
 /// What the data sets of a file hold, each looked at once.
 #[derive(Default)]
-pub struct Data(Vec<(DataSpec, std::result::Result<Listing, String>)>);
+pub struct Data {
+    listings: Vec<(DataSpec, std::result::Result<Listing, String>)>,
+    cuts: Vec<(Cutting, std::result::Result<Counts, String>)>,
+}
+
+/// What decides which images a run trains on.
+type Cutting = (DataSpec, Option<Fold>, Option<Subset>);
+
+/// Training images of each class.
+type Counts = Vec<usize>;
 
 impl Data {
+    /// The training images of each class that a run's fold and subset leave; a message where they cannot be cut.
+    fn counts(&mut self, spec: &RunSpec) -> Option<std::result::Result<Counts, String>> {
+        let cutting = (spec.data.clone(), spec.fold.clone(), spec.subset.clone());
+        if let Some((_, counts)) = self.cuts.iter().find(|(known, _)| *known == cutting) {
+            return Some(counts.clone());
+        }
+        let listing = self.list(&spec.data)?.as_ref().ok()?;
+        let cut = listing.cut(spec.fold.as_ref(), spec.subset.as_ref());
+        let counts = cut.map_err(|error| error.to_string()).map(|cut| {
+            let mut counts = vec![0; listing.classes.len()];
+            let items: Vec<_> = listing.train.iter().chain(&listing.val).collect();
+            cut.train.iter().for_each(|&place| counts[items[place].target as usize] += 1);
+            counts
+        });
+        self.cuts.push((cutting, counts.clone()));
+        Some(counts)
+    }
+
     /// The listing; a message for what the user got wrong; `None` where the machine failed, which is no mistake of the file.
     fn list(&mut self, spec: &DataSpec) -> Option<&std::result::Result<Listing, String>> {
-        if let Some(at) = self.0.iter().position(|(known, _)| known == spec) {
-            return self.0.get(at).map(|(_, listing)| listing);
+        if let Some(at) = self.listings.iter().position(|(known, _)| known == spec) {
+            return self.listings.get(at).map(|(_, listing)| listing);
         }
         let listing = match spec.as_dyn().list() {
             Err(error) if error.cause != Cause::User => return None,
             Err(error) => Err(error.to_string()),
             Ok(listing) => Ok(listing),
         };
-        self.0.push((spec.clone(), listing));
-        self.0.last().map(|(_, listing)| listing)
+        self.listings.push((spec.clone(), listing));
+        self.listings.last().map(|(_, listing)| listing)
     }
 }
 
@@ -44,11 +71,14 @@ pub fn check(spec: &RunSpec, merged: &Merged, data: &mut Data, mistakes: &mut Mi
     checks.select();
     checks.augment();
     checks.sizes();
+    checks.progressive();
+    checks.sampler();
     checks.lengths();
     checks.freeze();
     checks.groups();
     checks.recipe();
     checks.data(data);
+    checks.cut(data);
 }
 
 struct Checks<'a> {
@@ -144,7 +174,7 @@ impl Checks<'_> {
     /// Follows the size of an image through the list, to what the model takes.
     fn sizes(&mut self) {
         let input = &self.spec.input;
-        let (loaded, target) = ([input.loaded(); 2], input.size);
+        let target = input.size;
         if input.loaded() < target {
             let what = format!("`load_size` of {} px leaves nothing to crop {target} px from", input.loaded());
             return self.say(
@@ -153,7 +183,12 @@ impl Checks<'_> {
                 &["images are cropped from `load_size` to `size`".into()],
             );
         }
-        let (mut size, mut changed) = (loaded, None);
+        self.list_from(input.loaded(), target);
+    }
+
+    /// The same from one size of decoded images to one size that the model takes.
+    fn list_from(&mut self, loaded: usize, target: usize) {
+        let (mut size, mut changed) = ([loaded; 2], None);
         for (index, entry) in self.spec.augment.iter().enumerate() {
             let path = format!("augment.{index}");
             match entry.as_dyn().output_size(size, target) {
@@ -163,7 +198,8 @@ impl Checks<'_> {
             }
         }
         if let Some(path) = changed.filter(|_| size.iter().any(|&side| side < target)) {
-            let what = format!("the list leaves images of {} x {} px, `input.size` is {target}", size[0], size[1]);
+            let takes = if target == self.spec.input.size { "`input.size`" } else { "the size of `progressive`" };
+            let what = format!("the list leaves images of {} x {} px, {takes} is {target}", size[0], size[1]);
             self.say(
                 &[&path, "input.size"],
                 what,
@@ -308,10 +344,60 @@ impl Checks<'_> {
             let path = format!("synthesize.{}", synthesize.name());
             self.say(&[&format!("{path}.{key}"), &path], format!("`{path}.{key}`: {why}"), &[]);
         }
-        let (images, batch) = (listing.train.len(), self.spec.batch_size);
+    }
+
+    /// What fold, subset and sampler make of the data.
+    fn cut(&mut self, data: &mut Data) {
+        if self.spec.subset.as_ref().is_some_and(|subset| subset.fraction.or(subset.per_class.map(|_| 1.0)).is_none()) {
+            let help = ["for example subset = { fraction = 0.5 }, or { per_class = 100 }".into()];
+            self.say(&["subset"], "`subset` needs `fraction` or `per_class`", &help);
+        }
+        let family = format!("data.{}", self.spec.data.name());
+        let counts = match data.counts(self.spec) {
+            None => return,
+            Some(Ok(counts)) => counts,
+            Some(Err(why)) => return self.say(&["fold.of", "fold.index", "fold", &family], why, &[]),
+        };
+        let (mut images, batch) = (counts.iter().sum(), self.spec.batch_size);
+        if let Some(sampler) = &self.spec.sampler {
+            images = sampler.as_dyn().draws(images);
+            if let Err(why) = sampler.as_dyn().check(&counts) {
+                let path = format!("sampler.{}", sampler.name());
+                self.say(&[&path, "sampler"], format!("`{path}`: {why}"), &[]);
+            }
+        }
         if self.spec.drop_last && images < batch {
             let what = format!("`drop_last` leaves nothing: {images} training images make no batch of {batch}");
             self.say(&["drop_last", "batch_size", &family], what, &[format!("lower `batch_size` to at most {images}")]);
+        }
+    }
+
+    fn sampler(&mut self) {
+        if self.spec.sampler.is_some() && !self.spec.shuffle {
+            let help = ["leave out `shuffle`: a sampler draws at random".into()];
+            self.say(&["shuffle", "sampler"], "`sampler` and `shuffle = false` exclude each other", &help);
+        }
+    }
+
+    fn progressive(&mut self) {
+        let Some(progressive) = &self.spec.progressive else { return };
+        let full = self.spec.input.size;
+        if let Err(why) = progressive.check(full) {
+            self.say(&["progressive", "input.size"], format!("`progressive`: {why}"), &[]);
+        }
+        let name = &self.spec.backbone.name;
+        if backbone::Architecture::parse(name).is_ok_and(|architecture| !architecture.takes_any_size()) {
+            let what = format!("`progressive` changes the size of images, and `{name}` takes one size");
+            self.say(&["progressive", "backbone.name"], what, &["use a convolutional backbone".into()]);
+        }
+        for size in progressive.smaller(full) {
+            for (index, entry) in self.spec.augment.iter().enumerate() {
+                if let Err(why) = entry.as_dyn().check(size) {
+                    let what = format!("`{}` while images have {size} pixels (`progressive`): {why}", entry.name());
+                    return self.say(&[&format!("augment.{index}"), "progressive"], what, &[]);
+                }
+            }
+            self.list_from(self.spec.input.loaded_for(size), size);
         }
     }
 }

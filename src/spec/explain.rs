@@ -144,6 +144,7 @@ fn family_word(key: &str) -> &'static str {
         "optimizer" => "optimizer",
         "scheduler" => "scheduler",
         "loss" => "loss",
+        "sampler" => "sampler",
         "synthesize" => "synthesizer",
         _ => "component",
     }

@@ -330,13 +330,35 @@ fn points(parts: &Parts, own: &Written, merged: &Merged, data: &mut Data, mistak
     let mut points = Vec::new();
     for block in &blocks {
         for combination in block.combinations() {
-            points.extend(point(merged, &combination, &block.seeds, data, mistakes));
+            points.extend(folded(parts, merged, &combination, &block.seeds, data, mistakes));
         }
     }
     if blocks.is_empty() {
-        points.extend(point(merged, &Vec::new(), &parts.sweep.seeds, data, mistakes));
+        points.extend(folded(parts, merged, &Vec::new(), &parts.sweep.seeds, data, mistakes));
     }
     points
+}
+
+/// The point of each fold of a combination; of the combination itself where the sweep has no folds.
+fn folded(
+    parts: &Parts,
+    merged: &Merged,
+    combination: &Combination,
+    seeds: &[u64],
+    data: &mut Data,
+    mistakes: &mut Mistakes,
+) -> Vec<Point> {
+    let mut merged = merged.clone();
+    combination.iter().for_each(|(axis, value)| axis.lay(&mut merged.tree, value, mistakes));
+    let Some(folds) = &parts.sweep.folds else {
+        return point(&merged, combination, seeds, data, mistakes).into_iter().collect();
+    };
+    let fold = |index| {
+        let mut merged = merged.clone();
+        folds.lay(index, &mut merged.tree, mistakes);
+        point(&merged, combination, seeds, data, mistakes)
+    };
+    (0..folds.of).filter_map(fold).collect()
 }
 
 fn point(
@@ -346,10 +368,8 @@ fn point(
     data: &mut Data,
     mistakes: &mut Mistakes,
 ) -> Option<Point> {
-    let mut merged = merged.clone();
-    combination.iter().for_each(|(axis, value)| axis.lay(&mut merged.tree, value, mistakes));
     let assignments = combination.iter().map(|(axis, value)| (axis.path.clone(), value.plain().to_string()));
-    let spec = resolve(&merged, data, mistakes)?;
+    let spec = resolve(merged, data, mistakes)?;
     Some(Point { assignments: assignments.collect(), spec, seeds: seeds.to_vec() })
 }
 

@@ -10,6 +10,7 @@ mod explain;
 mod load;
 mod merge;
 mod mistake;
+mod progressive;
 pub mod recipe;
 mod resolve;
 mod run;
@@ -20,6 +21,7 @@ mod tree;
 
 use crate::error::{Error, Result};
 pub use explain::explain;
+pub use progressive::Progressive;
 pub use run::*;
 pub use schema::schema;
 use std::path::{Path, PathBuf};

@@ -9,7 +9,10 @@ use super::{
     schema::run_shape,
     tree::{Entry, Node, Value},
 };
-use crate::{backbone, data::DataSpec};
+use crate::{
+    backbone,
+    data::{Channels, DataSpec},
+};
 use garde::Validate;
 use serde_path_to_error::Segment;
 
@@ -140,9 +143,12 @@ fn complete(spec: &mut RunSpec, tree: &Node) {
         spec.backbone.name = backbone::Hybrid::name(&hybrid.cnn, hybrid.stage, &hybrid.vit);
     }
     let Ok(found) = backbone::Architecture::parse(&spec.backbone.name) else { return };
-    let Input { mean, std, .. } = &mut spec.input;
-    mean.get_or_insert(found.pretrained().mean);
-    std.get_or_insert(found.pretrained().std);
+    let Input { channels, mean, std, .. } = &mut spec.input;
+    // A backbone's statistics are those of red, green and blue.
+    let own = [found.pretrained().mean, found.pretrained().std];
+    let [usual_mean, usual_std] = if *channels == Channels::Ycbcr { [[0.5; 3]; 2] } else { own };
+    mean.get_or_insert(usual_mean);
+    std.get_or_insert(usual_std);
 }
 
 /// Every value of a specification and where it came from, in the specification's order.
@@ -152,7 +158,7 @@ pub fn origins(spec: &RunSpec, merged: &Merged) -> Vec<Origin> {
         collect(&value, &mut Vec::new(), &mut leaves);
     }
     let origin = |(path, value): (Vec<String>, String)| Origin {
-        from: origin(&merged.tree, &path),
+        from: origin(&merged.tree, &path, spec.input.channels),
         path: path.join("."),
         value,
     };
@@ -172,10 +178,11 @@ fn collect(value: &toml::Value, path: &mut Vec<String>, leaves: &mut Vec<(Vec<St
     }
 }
 
-fn origin(tree: &Node, path: &[String]) -> String {
+fn origin(tree: &Node, path: &[String], channels: Channels) -> String {
     match (tree.find(path.iter().map(String::as_str)), path.join(".").as_str()) {
         (Some((node, _)), _) if node.place.source.file.is_none() => node.origin.to_string(),
         (Some((node, place)), _) => format!("{}, line {}", node.origin, place.position().0),
+        (None, "input.mean" | "input.std") if channels == Channels::Ycbcr => "usual for ycbcr".into(),
         (None, "input.mean" | "input.std") => "the backbone's pretrained configuration".into(),
         (None, "backbone.name") if tree.find(["backbone", "hybrid"]).is_some() => "the hybrid's".into(),
         (None, "select.mode") => "the metric's direction".into(),

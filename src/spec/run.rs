@@ -1,9 +1,12 @@
 //! The resolved specification of one run: everything that decides its numbers, beside its seed.
 
-use super::recipe::{Distill, Group, Soup, Supcon, Swa};
+use super::{
+    Progressive,
+    recipe::{Distill, Group, Soup, Supcon, Swa},
+};
 use crate::{
     augment::AugmentSpec,
-    data::{DataSpec, Interpolation},
+    data::{Channels, DataSpec, Fold, Interpolation, Subset, sampler::SamplerSpec},
     duration::Duration,
     loss::LossSpec,
     optim::OptimizerSpec,
@@ -21,6 +24,14 @@ pub struct RunSpec {
     /// Where images and labels come from.
     #[garde(dive)]
     pub data: DataSpec,
+    /// Trains on all folds of a cross-validation but one, and validates on that; `[sweep] folds` makes a run of each.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[garde(dive)]
+    pub fold: Option<Fold>,
+    /// Trains on a part of the training images only.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[garde(dive)]
+    pub subset: Option<Subset>,
     /// Makes images from the training images and mixes them in, into training alone.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[garde(dive)]
@@ -84,6 +95,14 @@ pub struct RunSpec {
     #[serde(default = "yes")]
     #[garde(skip)]
     pub shuffle: bool,
+    /// Draws the training images of an epoch with replacement, in place of a new order of all; default: every image once.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[garde(dive)]
+    pub sampler: Option<SamplerSpec>,
+    /// Training images that start small and grow to `input.size`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[garde(dive)]
+    pub progressive: Option<Progressive>,
     /// Leaves out the last, smaller batch of an epoch.
     #[serde(default)]
     #[garde(skip)]
@@ -168,6 +187,10 @@ pub struct Input {
     /// Pillow's filter, always antialiased.
     #[garde(skip)]
     pub interpolation: Interpolation,
+    /// What the network sees of an image: its colours, or something computed from them.
+    #[serde(skip_serializing_if = "Channels::is_rgb")]
+    #[garde(skip)]
+    pub channels: Channels,
     /// Subtracted from each channel after scaling to 0..1; default: the backbone's pretrained configuration.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[garde(skip)]
@@ -181,7 +204,14 @@ pub struct Input {
 
 impl Default for Input {
     fn default() -> Self {
-        Self { size: 224, load_size: None, interpolation: Interpolation::default(), mean: None, std: None }
+        Self {
+            size: 224,
+            load_size: None,
+            interpolation: Interpolation::default(),
+            channels: Channels::Rgb,
+            mean: None,
+            std: None,
+        }
     }
 }
 
@@ -189,6 +219,11 @@ impl Input {
     /// Width and height of decoded images, before augmentation and cropping.
     pub fn loaded(&self) -> usize {
         self.load_size.unwrap_or(self.size)
+    }
+
+    /// The same for a model that sees another size of the same part of the picture.
+    pub fn loaded_for(&self, size: usize) -> usize {
+        (self.loaded() * size).div_ceil(self.size)
     }
 }
 

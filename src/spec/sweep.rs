@@ -20,6 +20,10 @@ use std::collections::BTreeMap;
 pub struct SweepTable {
     /// Seeds of every run: a list, or a count `n` for 0 to n - 1; default: [0].
     seeds: Option<Seeds>,
+    /// Makes every run a k-fold cross-validation: one run of each fold, with `fold.index` from 0 to k - 1 and `fold.of` = k.
+    /// Reports take the folds together, experiments are compared fold by fold.
+    #[schemars(range(min = 2, max = 1000))]
+    folds: Option<u32>,
     /// Dotted keys with a list of values each: every combination of them, the first key varying slowest.
     grid: Option<BTreeMap<String, serde_json::Value>>,
     /// Dotted keys with lists of one length: the first values together, then the second ones, ..
@@ -58,8 +62,18 @@ enum Seeds {
 pub struct SweepSpec {
     /// Seeds of every run whose block has none of its own.
     pub seeds: Vec<u64>,
+    /// The folds of every run.
+    pub folds: Option<Folds>,
     /// `grid` and `zip` of the table itself, then every `[[sweep.block]]`.
     pub blocks: Vec<Block>,
+}
+
+/// `folds = 5`: every run becomes so many runs, which differ in `fold.index` alone.
+#[derive(Clone, Debug)]
+pub struct Folds {
+    pub of: u32,
+    /// Where the number is written.
+    place: Place,
 }
 
 /// One space: which values go together, and for which experiments.
@@ -95,6 +109,22 @@ pub struct Point {
     pub assignments: Vec<(String, String)>,
     pub spec: RunSpec,
     pub seeds: Vec<u64>,
+}
+
+impl Folds {
+    /// Lays one fold on an experiment, which must not have said which fold it takes.
+    pub(super) fn lay(&self, index: u32, tree: &mut Node, mistakes: &mut Mistakes) {
+        for (path, number) in [("fold.index", index), ("fold.of", self.of)] {
+            if let Some((_, place)) = tree.find(path.split('.')) {
+                let mistake =
+                    Mistake::new(format!("`{path}` is set here, and `[sweep] folds` sets it for every run"), place);
+                mistakes.push(mistake.help("leave one of the two out"));
+            }
+            let node = Node { value: Value::Integer(number.into()), place: self.place.clone(), origin: "sweep".into() };
+            let axis = Axis { path: path.into(), place: self.place.clone(), values: Vec::new() };
+            axis.lay(tree, &node, mistakes);
+        }
+    }
 }
 
 impl Block {
@@ -159,11 +189,15 @@ impl Axis {
 impl SweepSpec {
     /// Reads the table; `names` are the file's experiments.
     pub(super) fn read(entry: Option<Entry>, names: &[&str], mistakes: &mut Mistakes) -> Self {
-        let Some(mut entry) = entry else { return Self { seeds: vec![0], blocks: Vec::new() } };
+        let Some(mut entry) = entry else { return Self { seeds: vec![0], ..Self::default() } };
         let shape = file_shape().key("sweep").unwrap_or(file_shape());
         let mark = entry.mark().clone();
         conform(&mut entry.node, shape, &mark, ("[sweep]", "sweep"), mistakes);
         let seeds = entry.node.get("seeds").map_or(vec![0], |node| seeds(node, mistakes));
+        let folds = entry.node.entry("folds").and_then(|folds| match folds.node.value {
+            Value::Integer(of) => Some(Folds { of: of as u32, place: folds.mark().clone() }),
+            _ => None,
+        });
         let mut reader = Reader { names, seeds: &seeds, mistakes };
         let mut blocks = Vec::new();
         if entry.node.get("grid").or(entry.node.get("zip")).is_some() {
@@ -176,7 +210,7 @@ impl SweepSpec {
             }
             blocks.push(reader.block(block));
         }
-        Self { seeds, blocks }
+        Self { seeds, folds, blocks }
     }
 }
 

@@ -48,6 +48,8 @@ pub struct NewRun {
     /// What the axes set, e.g. `optimizer.adam.lr=0.005`; empty where there is no axis.
     pub point: String,
     pub seed: u64,
+    /// The fold that is held out; `None` without a cross-validation.
+    pub fold: Option<u32>,
     /// The resolved specification as TOML.
     pub spec: String,
     /// Fingerprint of the data.
@@ -194,14 +196,15 @@ fn insert_sweep(db: &Connection, sweep: &NewSweep, now: f64) -> rusqlite::Result
     for (position, (name, spec)) in sweep.experiments.iter().enumerate() {
         experiment.execute(params![sweep.name, name, position as i64, spec])?;
     }
-    let mut run =
-        db.prepare_cached("INSERT INTO runs (id, seed, spec, data) VALUES (?, ?, ?, ?) ON CONFLICT (id) DO NOTHING")?;
+    let mut run = db.prepare_cached(
+        "INSERT INTO runs (id, seed, fold, spec, data) VALUES (?, ?, ?, ?, ?) ON CONFLICT (id) DO NOTHING",
+    )?;
     let mut serves = db.prepare_cached(
         "INSERT INTO sweep_runs (sweep, experiment, point, run_id, position) VALUES (?, ?, ?, ?, ?)
          ON CONFLICT DO NOTHING",
     )?;
     for (position, new) in sweep.runs.iter().enumerate() {
-        run.execute(params![new.id, new.seed as i64, new.spec, new.data])?;
+        run.execute(params![new.id, new.seed as i64, new.fold, new.spec, new.data])?;
         serves.execute(params![sweep.name, new.experiment, new.point, new.id, position as i64])?;
     }
     Ok(())

@@ -23,7 +23,14 @@ pub struct PlannedRun {
     pub spec: RunSpec,
 }
 
-/// Every run of a file, in order: experiments as written, then points, then seeds. Runs with one identity appear once for
+impl PlannedRun {
+    /// The fold it holds out; `None` without a cross-validation.
+    pub fn fold(&self) -> Option<u32> {
+        self.spec.fold.as_ref().map(|fold| fold.index)
+    }
+}
+
+/// Every run of a file, in order: experiments as written, then points, folds and seeds. Runs with one identity appear once for
 /// each experiment and point they serve. `fingerprint` is the data set's.
 pub fn plan(file: &ExperimentFile, fingerprint: &dyn Fn(&RunSpec) -> Result<String>) -> Result<Vec<PlannedRun>> {
     let mut runs = Vec::new();
@@ -32,7 +39,7 @@ pub fn plan(file: &ExperimentFile, fingerprint: &dyn Fn(&RunSpec) -> Result<Stri
         for point in &experiment.points {
             let data = fingerprint(&point.spec)?;
             for &seed in &point.seeds {
-                if !seen.insert((&experiment.name, &point.assignments, seed)) {
+                if !seen.insert((&experiment.name, &point.assignments, &point.spec.fold, seed)) {
                     continue;
                 }
                 runs.push(PlannedRun {

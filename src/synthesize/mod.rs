@@ -102,7 +102,8 @@ pub fn add(
     let training = Training::new(data, decode.interpolation, &folder, progress)?;
     let images = open(spec, &training, decode)?;
     let name = |index: usize| format!("{}/{index:06}", spec.name());
-    let items = (0..images.len()).map(|index| Item { name: name(index), target: images.target(index) }).collect();
+    let item = |index| Item { name: name(index), target: images.target(index), group: None };
+    let items = (0..images.len()).map(item).collect();
     let per_epoch = per_epoch(spec.as_dyn(), data.train.real());
     data.train.append(items, images, per_epoch);
     Ok(())

@@ -7,10 +7,11 @@ use super::{
 use crate::error::Result;
 use candle_core::Tensor;
 
-/// `torch.nn.Conv2d` without bias; weight `(out, in / groups, kernel, kernel)`.
+/// `torch.nn.Conv2d`, without bias unless made with one; weight `(out, in / groups, kernel, kernel)`.
 #[derive(Clone, Debug)]
 pub struct Conv2d {
     weight: Weight,
+    bias: Option<Weight>,
     window: Window,
     groups: usize,
 }
@@ -31,12 +32,29 @@ impl Conv2d {
     ) -> Result<Self> {
         let [kh, kw] = window.kernel;
         let weight = b.param("weight", (outputs, inputs / groups, kh, kw), weight)?;
-        Ok(Self { weight, window, groups })
+        Ok(Self { weight, bias: None, window, groups })
+    }
+
+    /// With a bias, and the initial values of weight and bias.
+    pub fn biased(
+        b: &Builder,
+        inputs: usize,
+        outputs: usize,
+        window: Window,
+        groups: usize,
+        [weight, bias]: [Init; 2],
+    ) -> Result<Self> {
+        let conv = Self::with(b, inputs, outputs, window, groups, weight)?;
+        Ok(Self { bias: Some(b.param("bias", outputs, bias)?), ..conv })
     }
 
     /// `(N, H, W, in)` to `(N, H', W', out)`.
     pub fn forward(&self, x: &Tensor, pass: &Pass) -> Result<Tensor> {
-        ops::conv2d(x, &self.weight.get(pass), self.window, self.groups)
+        let weight = self.weight.get(pass);
+        match &self.bias {
+            Some(bias) => ops::conv2d_bias(x, &weight, &bias.get(pass), self.window, self.groups),
+            None => ops::conv2d(x, &weight, self.window, self.groups),
+        }
     }
 }
 

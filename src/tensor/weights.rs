@@ -26,7 +26,8 @@ pub struct Rules<'a> {
     pub section: Option<&'a str>,
     /// The module whose parameters keep their values where the file is of another number of classes or has none.
     pub classifier: Option<&'a str>,
-    pub adapt: Option<Adapt>,
+    /// What arrays of other shapes may become; of several that fit, the first.
+    pub adapts: &'a [Adapt],
     /// Whether the file may hold arrays that the model has no parameter for.
     pub partial: bool,
 }
@@ -43,7 +44,7 @@ pub fn load(params: &Params, stored: &Stored, section: Option<&str>, classifier:
 /// The same under other rules.
 pub fn load_by(params: &Params, stored: &Stored, rules: &Rules) -> Result<Vec<String>> {
     let prefix = rules.section.map(|section| format!("{section}:")).unwrap_or_default();
-    let source = Source { stored, prefix, adapt: rules.adapt };
+    let source = Source { stored, prefix, adapts: rules.adapts };
     let fresh = source.fresh(params, rules.classifier);
     let wanted: Vec<&Weight> = params.iter().filter(|weight| !fresh.iter().any(|name| name == weight.name())).collect();
     let unexpected = if rules.partial { Vec::new() } else { source.unexpected(params) };
@@ -63,7 +64,7 @@ pub fn load_by(params: &Params, stored: &Stored, rules: &Rules) -> Result<Vec<St
 struct Source<'a> {
     stored: &'a Stored,
     prefix: String,
-    adapt: Option<Adapt>,
+    adapts: &'a [Adapt],
 }
 
 impl Source<'_> {
@@ -75,10 +76,16 @@ impl Source<'_> {
         self.stored.shape(&self.name(weight))
     }
 
+    /// The rule by which the array of a parameter can take its shape.
+    fn rule(&self, weight: &Weight) -> Option<&Adapt> {
+        let (theirs, ours) = (self.shape(weight)?, weight.var().dims());
+        self.adapts.iter().find(|rule| (rule.fits)(weight.name(), theirs, ours))
+    }
+
     /// The array of a parameter, in its shape.
     fn tensor(&self, weight: &Weight) -> Result<Tensor> {
         let (tensor, shape) = (self.stored.tensor(&self.name(weight))?, weight.var().dims());
-        match self.adapt {
+        match self.rule(weight) {
             Some(rule) if tensor.dims() != shape => (rule.adapt)(&tensor, shape),
             _ => Ok(tensor),
         }
@@ -101,15 +108,12 @@ impl Source<'_> {
     }
 
     fn check(&self, wanted: &[&Weight], unexpected: Vec<String>) -> Result<()> {
-        let fits = |name: &str, theirs: &[usize], ours: &[usize]| {
-            theirs == ours || self.adapt.is_some_and(|rule| (rule.fits)(name, theirs, ours))
-        };
         let counter = |weight: &Weight| weight.name().ends_with("num_batches_tracked");
         let (mut missing, mut reshaped) = (Vec::new(), Vec::new());
         for weight in wanted {
             match (self.shape(weight), weight.var().dims()) {
                 (None, _) if !counter(weight) => missing.push(weight.name().to_owned()),
-                (Some(theirs), ours) if !fits(weight.name(), theirs, ours) => {
+                (Some(theirs), ours) if theirs != ours && self.rule(weight).is_none() => {
                     reshaped.push(format!("{} is {theirs:?}, needed {ours:?}", weight.name()));
                 }
                 _ => {}

@@ -3,7 +3,7 @@
 use super::{Job, image_tensor};
 use crate::{
     augment::{self, AugmentSpec, Context, Scope},
-    data::Split,
+    data::{Channels, Split, resize::resize, sampler},
     error::{Error, Result},
     spec::RunSpec,
     tensor::{Image, Key, Tensor},
@@ -13,7 +13,7 @@ use rayon::prelude::*;
 
 /// One forward pass's images and what they should come out as.
 pub struct Batch {
-    /// `(N, size, size, 3)`.
+    /// `(N, size, size, channels)`.
     pub images: Tensor,
     /// `(N, classes)` probabilities.
     pub targets: Tensor,
@@ -28,21 +28,41 @@ pub struct Chunk<'o> {
     /// Which batch of the epoch this is; chunks of a split batch share it.
     batch: u64,
     part: u64,
+    /// Where its first sample stands in the epoch's order.
+    first: usize,
 }
 
-/// Normalization: `(x / 255 - mean) / std`.
+/// From the bytes of a square RGB image to what the network sees: its channels, of which the colours are normalized as
+/// `(x / 255 - mean) / std`.
 #[derive(Clone, Copy, Debug)]
 pub struct Normalize {
+    pub channels: Channels,
     pub mean: [f32; 3],
     pub std: [f32; 3],
 }
 
 impl Normalize {
-    /// Bytes to normalized values.
+    /// `(side, side, 3)` bytes to `(side, side, channels)` values.
     pub fn apply(&self, pixels: &[u8]) -> Vec<f32> {
-        let mut out = vec![0.0; pixels.len()];
-        augment::normalize(pixels, self.mean, self.std, &mut out);
+        let mut out = vec![0.0; pixels.len() / 3 * self.channels.count()];
+        self.write(pixels, &mut out);
         out
+    }
+
+    /// The same, into a place of that length.
+    pub fn write(&self, pixels: &[u8], out: &mut [f32]) {
+        if self.channels.is_rgb() {
+            return augment::normalize(pixels, self.mean, self.std, out);
+        }
+        let mut colours = vec![0.0; pixels.len()];
+        augment::normalize(&self.channels.colours(pixels), self.mean, self.std, &mut colours);
+        let added = self.channels.added(pixels, (pixels.len() / 3).isqrt());
+        let added = added.iter().map(|added| &added[..]).chain(std::iter::repeat(&[][..]));
+        let values = out.chunks_exact_mut(self.channels.count()).zip(colours.chunks_exact(3)).zip(added);
+        for ((out, colours), added) in values {
+            out[..3].copy_from_slice(colours);
+            out[3..].copy_from_slice(added);
+        }
     }
 }
 
@@ -59,32 +79,34 @@ impl Images {
         let (Some(mean), Some(std)) = (spec.input.mean, spec.input.std) else {
             return Err(Error::bug("a resolved specification must hold input.mean and input.std"));
         };
-        Ok(Self { size: spec.input.size, normalize: Normalize { mean, std }, device: device.clone() })
+        let normalize = Normalize { channels: spec.input.channels, mean, std };
+        Ok(Self { size: spec.input.size, normalize, device: device.clone() })
     }
 
-    /// Images of a split as they are, normalized: `(N, size, size, 3)`.
+    /// Images of a split as they are, normalized: `(N, size, size, channels)`.
     pub fn plain(&self, split: &Split, samples: std::ops::Range<usize>) -> Result<Tensor> {
         let count = samples.len();
-        let mut pixels = vec![0.0; count * self.bytes()];
-        pixels.par_chunks_exact_mut(self.bytes()).zip(samples).for_each(|(out, sample)| {
+        let values = self.values(self.size);
+        let mut pixels = vec![0.0; count * values];
+        pixels.par_chunks_exact_mut(values).zip(samples).for_each(|(out, sample)| {
             self.middle(split.image(sample), split.size, out);
         });
         image_tensor(pixels, count, self.size, &self.device)
     }
 
-    /// Normalizes the middle of a square picture with sides of `side`.
+    /// The middle of a square picture with sides of `side`, normalized.
     fn middle(&self, pixels: &[u8], side: usize, out: &mut [f32]) {
-        let Normalize { mean, std } = self.normalize;
         if side == self.size {
-            return augment::normalize(pixels, mean, std, out);
+            return self.normalize.write(pixels, out);
         }
         let mut image = Image { width: side, height: side, pixels: pixels.to_vec() };
         image.center_crop(self.size);
-        augment::normalize(&image.pixels, mean, std, out);
+        self.normalize.write(&image.pixels, out);
     }
 
-    fn bytes(&self) -> usize {
-        self.size * self.size * 3
+    /// Of one image with sides of `size`.
+    fn values(&self, size: usize) -> usize {
+        size * size * self.normalize.channels.count()
     }
 }
 
@@ -111,7 +133,7 @@ impl<'a> Batches<'a> {
         match batches.per_epoch() {
             0 => Err(Error::user(format!(
                 "drop_last leaves no batch: {} training images, batch_size = {}",
-                batches.split.per_epoch(),
+                batches.samples(),
                 job.spec.batch_size
             ))),
             _ => Ok(batches),
@@ -120,7 +142,24 @@ impl<'a> Batches<'a> {
 
     /// The order of the training images in this epoch.
     pub fn order(&self, epoch: u32) -> Vec<usize> {
-        self.split.order(epoch, self.spec.shuffle, self.key.named("order"))
+        let key = self.key.named("order");
+        let Some(sampler) = &self.spec.sampler else { return self.split.order(epoch, self.spec.shuffle, key) };
+        let shown = self.split.order(epoch, false, key);
+        let targets: Vec<u32> = shown.iter().map(|&image| self.split.items[image].target).collect();
+        let drawn = sampler::draw(sampler.as_dyn(), &targets, self.classes.len(), key.with(epoch.into()));
+        drawn.into_iter().map(|place| shown[place]).collect()
+    }
+
+    /// Samples of one epoch.
+    fn samples(&self) -> usize {
+        let images = self.split.per_epoch();
+        self.spec.sampler.as_ref().map_or(images, |sampler| sampler.as_dyn().draws(images))
+    }
+
+    /// The side of the training images in this epoch, in pixels.
+    fn size(&self, epoch: u32) -> usize {
+        let full = self.images.size;
+        self.spec.progressive.as_ref().map_or(full, |sizes| sizes.size(epoch, self.spec.epochs, full))
     }
 
     /// Optimizer steps of one epoch.
@@ -129,7 +168,7 @@ impl<'a> Batches<'a> {
     }
 
     fn per_epoch(&self) -> usize {
-        let (images, batch) = (self.split.per_epoch(), self.spec.batch_size);
+        let (images, batch) = (self.samples(), self.spec.batch_size);
         if self.spec.drop_last { images / batch } else { images.div_ceil(batch) }
     }
 
@@ -144,23 +183,31 @@ impl<'a> Batches<'a> {
             let share = 1.0 / (samples.len() * (last - first)) as f64;
             // Even parts: a last one of a single image would have no batch statistics.
             let parts = samples.len().div_ceil(self.micro_batch);
-            for (part, samples) in samples.chunks(samples.len().div_ceil(parts)).enumerate() {
+            let size = samples.len().div_ceil(parts);
+            for (part, samples) in samples.chunks(size).enumerate() {
                 let weight = samples.len() as f64 * share;
-                chunks.push(Chunk { samples, weight, batch: batch as u64, part: part as u64 });
+                let first = begin + part * size;
+                chunks.push(Chunk { samples, weight, batch: batch as u64, part: part as u64, first });
             }
         }
         chunks
     }
 
-    /// Reads, augments, normalizes and mixes one chunk. What happens to a sample depends on (seed, epoch, sample) alone.
+    /// Reads, augments, normalizes and mixes one chunk. What happens to a sample depends on (seed, epoch, sample) alone,
+    /// and on which draw it is where a sampler draws it.
     pub fn load(&self, chunk: &Chunk, epoch: u32) -> Result<Batch> {
-        let (count, epoch) = (chunk.samples.len(), u64::from(epoch));
-        let mut pixels = vec![0.0; count * self.images.bytes()];
+        let (count, size, epoch) = (chunk.samples.len(), self.size(epoch), u64::from(epoch));
+        let values = self.images.values(size);
+        let mut pixels = vec![0.0; count * values];
         let key = self.key.named("augment").with(epoch);
-        pixels
-            .par_chunks_exact_mut(self.images.bytes())
-            .zip(chunk.samples)
-            .try_for_each(|(out, &sample)| self.augmented(sample, key.with(sample as u64), out))?;
+        pixels.par_chunks_exact_mut(values).zip(chunk.samples).enumerate().try_for_each(
+            |(place, (out, &sample))| {
+                let key = key.with(sample as u64);
+                // A sampler draws an image several times in an epoch: each time it is changed anew.
+                let key = if self.spec.sampler.is_some() { key.with((chunk.first + place) as u64) } else { key };
+                self.augmented(sample, size, key, out)
+            },
+        )?;
         let classes: Vec<u32> = chunk.samples.iter().map(|&sample| self.split.items[sample].target).collect();
         let mut targets = one_hot(&classes, self.classes.len());
         let mixes = self.spec.augment.iter().any(|augment| augment.as_dyn().scope() == Scope::Batch);
@@ -169,37 +216,43 @@ impl<'a> Batches<'a> {
                 images: &mut pixels,
                 targets: &mut targets,
                 samples: count,
-                height: self.images.size,
-                width: self.images.size,
+                height: size,
+                width: size,
                 classes: self.classes.len(),
             };
             let key = self.key.named("mix").with(epoch).with(chunk.batch).with(chunk.part);
             augment::batch(&self.spec.augment, &mut batch, key)?;
         }
         Ok(Batch {
-            images: image_tensor(pixels, count, self.images.size, &self.images.device)?,
+            images: image_tensor(pixels, count, size, &self.images.device)?,
             targets: Tensor::from_vec(targets, (count, self.classes.len()), &self.images.device)?,
             classes: (!mixes).then_some(classes),
         })
     }
 
-    fn augmented(&self, sample: usize, key: Key, out: &mut [f32]) -> Result<()> {
-        let (pixels, side, size) = (self.split.image(sample), self.split.size, self.images.size);
-        if self.spec.augment.iter().all(|augment: &AugmentSpec| augment.as_dyn().scope() == Scope::Batch) {
+    /// One training image at `size`, augmented and normalized.
+    fn augmented(&self, sample: usize, size: usize, key: Key, out: &mut [f32]) -> Result<()> {
+        let (pixels, side, full) = (self.split.image(sample), self.split.size, self.images.size);
+        let plain = self.spec.augment.iter().all(|augment: &AugmentSpec| augment.as_dyn().scope() == Scope::Batch);
+        if plain && size == full {
             self.images.middle(pixels, side, out);
             return Ok(());
         }
-        let Normalize { mean, std } = self.images.normalize;
+        let mut image = Image { width: side, height: side, pixels: pixels.to_vec() };
+        if size != full {
+            let side = self.spec.input.loaded_for(size);
+            image = resize(&image, side, side, self.spec.input.interpolation)?;
+        }
+        let Normalize { mean, std, .. } = self.images.normalize;
         let class = self.split.items[sample].target as usize;
         let context = Context { class, classes: self.classes, size, mean, std };
-        let mut image = Image { width: side, height: side, pixels: pixels.to_vec() };
         augment::sample(&self.spec.augment, &mut image, &context, key)?;
         image.center_crop(size);
         if (image.width, image.height) != (size, size) {
             let left = format!("{} x {}", image.width, image.height);
-            return Err(Error::user(format!("the augment list leaves images of {left} px, input.size is {size}")));
+            return Err(Error::user(format!("the augment list leaves images of {left} px, the model sees {size}")));
         }
-        augment::normalize(&image.pixels, mean, std, out);
+        self.images.normalize.write(&image.pixels, out);
         Ok(())
     }
 }

@@ -357,10 +357,11 @@ fn check_precision(job: &Job) -> Result<()> {
 fn start_model(job: &Job, key: Key, emit: &mut Emit) -> Result<Model> {
     let spec = &job.spec.backbone;
     let options = backbone::Options {
-        classes: job.data.classes.len(),
+        in_channels: job.spec.input.channels.count(),
         drop_rate: spec.drop_rate,
         drop_path: spec.drop_path,
         image_size: job.spec.input.size,
+        ..backbone::Options::new(job.data.classes.len())
     };
     let model = backbone::build(&spec.name, &options, &job.device, key.named("init"))?;
     let fresh = match (&spec.weights, pretrained_weights(&model, spec, emit)?) {
@@ -407,7 +408,7 @@ fn device_name(device: &candle_core::Device) -> String {
     }
 }
 
-/// A tensor of images ready for a backbone.
+/// A tensor of images ready for a backbone: `(count, size, size, channels)`.
 pub fn image_tensor(pixels: Vec<f32>, count: usize, size: usize, device: &candle_core::Device) -> Result<Tensor> {
-    Ok(Tensor::from_vec(pixels, (count, size, size, 3), device)?)
+    Ok(Tensor::from_vec(pixels, (count, size, size, ()), device)?)
 }

@@ -34,7 +34,7 @@ pub struct Speed {
 pub fn measure(bench: &Bench) -> Result<Speed> {
     const WARM_UP: usize = 2;
     let device = Device::Cpu;
-    let options = Options { classes: 2, drop_rate: 0.0, drop_path: 0.0, image_size: bench.size };
+    let options = Options { image_size: bench.size, ..Options::new(2) };
     let model = backbone::build(bench.backbone, &options, &device, Key::new(0))?;
     let mut updater = Updater::new(&OptimizerSpec::adam(Default::default()), &model.params, &Groups::default());
     let (images, targets) = random_batch(bench, &device)?;

@@ -2,7 +2,7 @@
 
 use super::batches::{Images, Normalize};
 use crate::{
-    backbone::{self, Model},
+    backbone::{self, Architecture, Model},
     error::{Context, Error, Result},
     spec::{RunSpec, recipe::Distill},
     tensor::{Key, Pass, Tensor},
@@ -12,7 +12,7 @@ use std::path::{Path, PathBuf};
 
 pub struct Teacher {
     model: Model,
-    /// `(1, 1, 1, 3)`: what brings the student's images to the teacher's normalization.
+    /// `(1, 1, 1, channels)`: what brings the student's images to the teacher's normalization.
     scale: Tensor,
     shift: Tensor,
 }
@@ -26,8 +26,12 @@ impl Teacher {
         let text = std::fs::read_to_string(&file).context(|| file.display().to_string())?;
         let wrong = |error| Error::user(format!("{}: {error}", file.display()));
         let teacher: RunSpec = toml::from_str(&text).map_err(wrong)?;
-        let image_size = spec.input.size;
-        let options = backbone::Options { classes, drop_rate: 0.0, drop_path: 0.0, image_size };
+        check_inputs(distill, spec, &teacher)?;
+        let options = backbone::Options {
+            in_channels: spec.input.channels.count(),
+            image_size: spec.input.size,
+            ..backbone::Options::new(classes)
+        };
         let model = backbone::build(&teacher.backbone.name, &options, device, Key::new(0))?;
         if !backbone::load_weights(&model, &folder.join(CHECKPOINT))?.is_empty() {
             let what =
@@ -36,7 +40,7 @@ impl Teacher {
         }
         let [ours, its] = [Images::new(spec, device)?, Images::new(&teacher, device)?];
         let [scale, shift] = renormalization(ours.normalize, its.normalize);
-        let wide = |values: [f32; 3]| Tensor::from_vec(values.to_vec(), (1, 1, 1, 3), device);
+        let wide = |values: Vec<f32>| Tensor::from_vec(values, (1, 1, 1, ()), device);
         Ok(Self { model, scale: wide(scale)?, shift: wide(shift)? })
     }
 
@@ -62,21 +66,57 @@ pub fn folder(results: &Path, run: &str) -> Result<PathBuf> {
     })
 }
 
-/// Scale and shift of each channel from one normalization to another.
-fn renormalization(from: Normalize, to: Normalize) -> [[f32; 3]; 2] {
+/// A teacher must look at what the student looks at.
+///
+/// # Errors
+/// The user's, where size or channels differ, or would during the training.
+pub fn check_inputs(distill: &Distill, student: &RunSpec, teacher: &RunSpec) -> Result<()> {
+    let id = &distill.teacher;
+    let (theirs, ours) = (&teacher.input, &student.input);
+    if theirs.size != ours.size {
+        return Err(Error::user(format!(
+            "distill.teacher = {id:?} learnt from images of {} pixels, this run sees {}: set input.size alike",
+            theirs.size, ours.size
+        )));
+    }
+    if theirs.channels != ours.channels {
+        return Err(Error::user(format!(
+            "distill.teacher = {id:?} learnt from {} images, this run sees {}: set input.channels alike",
+            theirs.channels.name(),
+            ours.channels.name()
+        )));
+    }
+    let any_size = |name| Architecture::parse(name).is_ok_and(|teacher| teacher.takes_any_size());
+    if student.progressive.is_some() && !any_size(&teacher.backbone.name) {
+        return Err(Error::user(format!(
+            "distill.teacher = {id:?} is {}, which takes one size of images, and `progressive` changes it",
+            teacher.backbone.name
+        )));
+    }
+    Ok(())
+}
+
+/// Scale and shift of each channel from one normalization to another, of the same channels; what is added to the colours
+/// is not normalized.
+fn renormalization(from: Normalize, to: Normalize) -> [Vec<f32>; 2] {
     let channel = |c: usize| (from.std[c] / to.std[c], (from.mean[c] - to.mean[c]) / to.std[c]);
-    [[0, 1, 2].map(|c| channel(c).0), [0, 1, 2].map(|c| channel(c).1)]
+    let (mut scale, mut shift): (Vec<f32>, Vec<f32>) = (0..3).map(channel).unzip();
+    scale.resize(from.channels.count(), 1.0);
+    shift.resize(from.channels.count(), 0.0);
+    [scale, shift]
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::data::Channels;
 
     #[test]
     fn images_reach_the_other_normalization() {
-        let from = Normalize { mean: [0.5, 0.4, 0.3], std: [0.25, 0.5, 0.2] };
-        let to = Normalize { mean: [0.1, 0.2, 0.3], std: [0.3, 0.2, 0.1] };
+        let from = Normalize { channels: Channels::Srm, mean: [0.5, 0.4, 0.3], std: [0.25, 0.5, 0.2] };
+        let to = Normalize { channels: Channels::Srm, mean: [0.1, 0.2, 0.3], std: [0.3, 0.2, 0.1] };
         let [scale, shift] = renormalization(from, to);
+        assert_eq!((&scale[3..], &shift[3..]), (&[1.0; 3][..], &[0.0; 3][..]));
         for (c, value) in [0.2f32, 0.7, 0.9].into_iter().enumerate() {
             let moved = (value - from.mean[c]) / from.std[c] * scale[c] + shift[c];
             assert!((moved - (value - to.mean[c]) / to.std[c]).abs() < 1e-5);

@@ -17,7 +17,9 @@ import timm
 import torch
 import torch.nn.functional as F
 
-NAMES = ["resnet18", "resnet34", "resnet50"] + [f"efficientnet_b{i}" for i in range(5)]
+NAMES = ["resnet18", "resnet34", "resnet50", "resnet26d", "resnet50d", "seresnet50", "ecaresnet50d"]
+NAMES += [f"efficientnet_b{i}" for i in range(5)] + ["mobilenetv3_small_100", "mobilenetv3_large_100"]
+NAMES += [f"convnext_{size}" for size in ("atto", "femto", "pico", "nano", "tiny")]
 NAMES += [f"vit_{size}_patch16_224" for size in ("tiny", "small", "base")]
 NAMES += ["deit_tiny_patch16_224", "deit_small_patch16_224", "vit_tiny_r_s16_p8_224", "vit_small_r26_s32_224"]
 NAMES += ["resnet18@3+vit_tiny_patch16_224", "efficientnet_b0@2+deit_tiny_patch16_224"]
@@ -58,10 +60,18 @@ def uniform(name, count):
 def fill(model):
     # A pre-activation within rounding of ReLU's kink changes gradients by as much as a percent. Shifted far from it,
     # channels are on or off for certain (what a block adds to its shortcut: on) and gradients can be compared closely.
-    # Norms of a hybrid's own convolutional part alone: shifted attention would see one token only.
+    # Squeeze-excite has too few values for such accidents, and its gates would only saturate.
     kinked = any(isinstance(module, torch.nn.ReLU) for module in model.modules())
+    # Norms of a hybrid's own convolutional part alone: shifted attention would see one token only.
     hybrid = hasattr(model, "patch_embed")
     dark = ("bn1.bias", "norm1.bias", "stem.norm.bias", "backbone.norm.bias")
+    # Hard-swish has kinks at +-3: small values in front of it stay between them.
+    hard = any(isinstance(module, torch.nn.Hardswish) for module in model.modules())
+    relu_stages = tuple(
+        f"blocks.{i}."
+        for i, stage in enumerate(getattr(model, "blocks", []))
+        if any(type(getattr(m, "act", None)) is torch.nn.ReLU for m in stage.modules())
+    )
     for name, tensor in model.state_dict().items():
         if name.endswith("num_batches_tracked"):
             continue
@@ -69,13 +79,15 @@ def fill(model):
         if tensor.dim() > 1:
             u *= float(np.float32((6 / (tensor.numel() // tensor.shape[0])) ** 0.5))
         elif name.endswith("running_var"):
-            u = 2 + 0.25 * u  # keeps deep residual sums, and with them logits, of order one
+            # Two keeps deep residual sums, and with them logits, of order one.
+            u = (0.32 if hard else 2) * (1 + 0.125 * u)
         elif name.endswith(".weight"):
-            u = 1 + 0.25 * u
+            u = (0.4 if hard else 1) * (1 + 0.25 * u)
         else:
             u *= 0.25
-            if kinked and name.endswith(".bias") and (not hybrid or ".backbone." in name):
-                u += np.where((u < 0) & name.endswith(dark), -5, 5)
+            if kinked and name.endswith(".bias") and ".se." not in name and (not hybrid or ".backbone." in name):
+                shift = (2 if name.startswith(relu_stages) else 0) if hard else 5
+                u += np.where((u < 0) & name.endswith(dark), -shift, shift)
         tensor.copy_(torch.from_numpy(u.astype(np.float32).astype(np.float64)).reshape(tensor.shape))
 
 

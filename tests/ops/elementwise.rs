@@ -2,11 +2,18 @@ use crate::check::{check, normal, run, values};
 use candle_core::{Device, Tensor};
 use runner::tensor::{
     Key,
-    ops::{Activation, activate, drop_path, dropout, gate_channels, squeeze_excite},
+    ops::{Activation, Window, activate, conv2d_bias, drop_path, dropout, gate_channels, scale_add, squeeze_excite},
 };
 
-pub const ACTIVATIONS: [Activation; 5] =
-    [Activation::Identity, Activation::Relu, Activation::Silu, Activation::Sigmoid, Activation::Gelu];
+pub const ACTIVATIONS: [Activation; 7] = [
+    Activation::Identity,
+    Activation::Relu,
+    Activation::Silu,
+    Activation::Sigmoid,
+    Activation::Gelu,
+    Activation::HardSwish,
+    Activation::HardSigmoid,
+];
 
 /// The definition, in f64.
 pub fn act(activation: Activation, z: f64) -> f64 {
@@ -16,6 +23,8 @@ pub fn act(activation: Activation, z: f64) -> f64 {
         Activation::Silu => z / (1.0 + (-z).exp()),
         Activation::Sigmoid => 1.0 / (1.0 + (-z).exp()),
         Activation::Gelu => z * normal_cdf(z),
+        Activation::HardSwish => z * (z + 3.0).clamp(0.0, 6.0) / 6.0,
+        Activation::HardSigmoid => (z + 3.0).clamp(0.0, 6.0) / 6.0,
     }
 }
 
@@ -52,13 +61,32 @@ fn activations_and_gradients() {
 #[test]
 fn activations_at_the_edges() {
     let x = Tensor::new(&[f32::NAN, f32::INFINITY, -100.0, 100.0, 0.0, -0.0, -1e30], &Device::Cpu).unwrap();
-    for activation in [Activation::Relu, Activation::Silu, Activation::Sigmoid, Activation::Gelu] {
+    for activation in ACTIVATIONS.into_iter().filter(|activation| !activation.is_identity()) {
         let y = values(&activate(&x, activation).unwrap());
-        let one = if activation == Activation::Sigmoid { 1.0 } else { f32::INFINITY };
+        let gate = matches!(activation, Activation::Sigmoid | Activation::HardSigmoid);
+        let one = if gate { 1.0 } else { f32::INFINITY };
         assert!(y[0].is_nan(), "{activation:?} of NaN is {}", y[0]);
         assert_eq!(y[1], one, "{activation:?} of infinity");
         assert!(y[2].abs() < 1e-30 && y[6].abs() < 1e-30, "{activation:?} of very negative numbers: {y:?}");
         assert_eq!(y[3], if one == 1.0 { 1.0 } else { 100.0 }, "{activation:?} of 100");
+    }
+}
+
+/// Where the slope jumps, as torch: it belongs to the left at -3 and to the right at 3.
+#[test]
+fn hard_activations_have_the_slopes_of_torch() {
+    let at = |activation| {
+        let x = crate::check::Input { shape: vec![4], values: vec![-3.0, 3.0, -2.999, 2.999] };
+        let (_, dy, gradients) = run(&[x], |x| activate(&x[0], activation));
+        gradients[0].iter().zip(dy).map(|(dx, dy)| dx / dy).collect::<Vec<_>>()
+    };
+    for (activation, slopes) in [
+        (Activation::HardSwish, [0.0, 1.0, -0.499_666_7, 1.499_666_7]),
+        (Activation::HardSigmoid, [0.0, 0.0, 1.0 / 6.0, 1.0 / 6.0]),
+    ] {
+        let ours = at(activation);
+        let close = ours.iter().zip(slopes).all(|(ours, slope)| (f64::from(*ours) - slope).abs() < 1e-5);
+        assert!(close, "{activation:?}: {ours:?}");
     }
 }
 
@@ -147,20 +175,67 @@ fn what_is_dropped_depends_on_the_key_alone() {
 
 #[test]
 fn squeeze_excite_and_gradients() {
-    for [n, h, w, c] in [[1, 1, 1, 1], [2, 3, 5, 7], [1, 4, 3, 33]] {
+    let opens = [Activation::Sigmoid, Activation::HardSigmoid];
+    for ([n, h, w, c], open) in
+        [[1, 1, 1, 1], [2, 3, 5, 7], [1, 4, 3, 33]].into_iter().flat_map(|s| opens.map(|o| (s, o)))
+    {
         let inputs = [normal(&[n, h, w, c], 1), normal(&[n, c], 2)];
-        let name = format!("squeeze-excite of {:?}", [n, h, w, c]);
+        let name = format!("squeeze-excite of {:?} with {open:?}", [n, h, w, c]);
         check(
             &name,
             3e-6,
             &inputs,
-            |x| squeeze_excite(&x[0], |means| Ok((means * &x[1])?)),
+            |x| squeeze_excite(&x[0], open, |means| Ok((means * &x[1])?)),
             |x| {
                 let image = |i: usize| &x[0][i / (h * w * c) * h * w * c..][..h * w * c];
                 let mean = |i: usize| image(i).iter().skip(i % c).step_by(c).sum::<f64>() / (h * w) as f64;
-                let gate = |i: usize| act(Activation::Sigmoid, mean(i) * x[1][i / (h * w * c) * c + i % c]);
+                let gate = |i: usize| act(open, mean(i) * x[1][i / (h * w * c) * c + i % c]);
                 x[0].iter().enumerate().map(|(i, x)| x * gate(i)).collect()
             },
         );
     }
+}
+
+#[test]
+fn scale_add_and_gradients() {
+    for shape in [vec![1, 1, 1, 1], vec![2, 3, 5, 7], vec![70, 33]] {
+        let c = shape[shape.len() - 1];
+        let inputs = [normal(&shape, 1), normal(&[c], 2), normal(&shape, 3)];
+        check(
+            &format!("scale-add of {shape:?}"),
+            2e-6,
+            &inputs,
+            |x| scale_add(&x[0], &x[1], &x[2]),
+            |x| x[0].iter().zip(&x[2]).enumerate().map(|(i, (x0, shortcut))| shortcut + x0 * x[1][i % c]).collect(),
+        );
+    }
+    let (x, scale) = (normal(&[2, 3], 1).tensor(), normal(&[2], 2).tensor());
+    assert!(scale_add(&x, &scale, &x).is_err());
+}
+
+/// Depthwise, at stride 1.
+#[test]
+fn convolution_with_bias_and_gradients() {
+    let [n, h, w, c, k] = [2, 4, 5, 3, 3];
+    let inputs = [normal(&[n, h, w, c], 1), normal(&[c, 1, k, k], 2), normal(&[c], 3)];
+    check(
+        "depthwise convolution with bias",
+        3e-6,
+        &inputs,
+        |x| conv2d_bias(&x[0], &x[1], &x[2], Window::square(k, 1, k / 2), c),
+        |x| {
+            let at = |i: usize| {
+                let (channel, px, py, image) = (i % c, i / c % w, i / c / w % h, i / c / w / h);
+                let taps = (0..k * k).filter_map(|tap| {
+                    let y = (py + tap / k).checked_sub(k / 2).filter(|&y| y < h)?;
+                    let px = (px + tap % k).checked_sub(k / 2).filter(|&x| x < w)?;
+                    Some(x[1][channel * k * k + tap] * x[0][((image * h + y) * w + px) * c + channel])
+                });
+                x[2][channel] + taps.sum::<f64>()
+            };
+            (0..n * h * w * c).map(at).collect()
+        },
+    );
+    let [x, weight, bias] = [normal(&[1, 4, 4, 3], 1), normal(&[5, 3, 1, 1], 2), normal(&[3], 3)].map(|i| i.tensor());
+    assert!(conv2d_bias(&x, &weight, &bias, Window::square(1, 1, 0), 1).is_err());
 }

@@ -1,5 +1,5 @@
 use crate::check::{check, normal, run};
-use runner::tensor::ops::{Window, avg_pool2d, global_avg_pool, max_pool2d};
+use runner::tensor::ops::{Window, avg_pool2d, avg_pool2d_ceil, global_avg_pool, max_pool2d};
 
 type Shape = [usize; 4];
 
@@ -69,6 +69,36 @@ fn avg_pool_and_gradient() {
             |x| {
                 let sum = |taps: &Vec<Option<usize>>| taps.iter().flatten().map(|&i| x[0][i]).sum::<f64>();
                 seen.iter().map(|taps| sum(taps) / taps.len() as f64).collect()
+            },
+        );
+    }
+}
+
+/// Windows that reach beyond the image average what they see.
+#[test]
+fn avg_pool_with_ceil_and_gradient() {
+    for (shape, kernel, output) in [([2, 7, 4, 3], 2, [4, 2]), ([1, 1, 1, 5], 2, [1, 1]), ([2, 6, 8, 2], 3, [3, 4])] {
+        let [n, h, w, c] = shape;
+        check(
+            &format!("avg pool with ceil {shape:?}, kernel {kernel}"),
+            1e-6,
+            &[normal(&shape, 1)],
+            |x| {
+                let y = avg_pool2d_ceil(&x[0], Window::square(kernel, 2, 0))?;
+                assert_eq!(y.dims(), [n, output[0], output[1], c]);
+                Ok(y)
+            },
+            |x| {
+                let mean = |i: usize| {
+                    let (channel, ox, oy) = (i % c, i / c % output[1], i / c / output[1] % output[0]);
+                    let image = i / c / output[1] / output[0];
+                    let rows = 2 * oy..(2 * oy + kernel).min(h);
+                    let pixels = rows.flat_map(|y| (2 * ox..(2 * ox + kernel).min(w)).map(move |x| (y, x)));
+                    let seen: Vec<f64> =
+                        pixels.map(|(py, px)| x[0][((image * h + py) * w + px) * c + channel]).collect();
+                    seen.iter().sum::<f64>() / seen.len() as f64
+                };
+                (0..n * output[0] * output[1] * c).map(mean).collect()
             },
         );
     }

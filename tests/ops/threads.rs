@@ -36,6 +36,10 @@ fn operations() -> Vec<(&'static str, Vec<Input>, Operation)> {
         ("gate", vec![image(), normal(&[5, 24], 2)], Box::new(|x| ops::gate_channels(&x[0], &x[1]))),
         ("max pool", vec![image()], Box::new(|x| ops::max_pool2d(&x[0], Window::square(3, 2, 1)))),
         ("avg pool", vec![image()], Box::new(|x| ops::avg_pool2d(&x[0], Window::square(3, 2, 1)))),
+        ("scale add", vec![image(), normal(&[24], 2), image()], { Box::new(|x| ops::scale_add(&x[0], &x[1], &x[2])) }),
+        ("conv with bias", vec![image(), normal(&[24, 1, 7, 7], 2), normal(&[24], 3)], {
+            Box::new(|x| ops::conv2d_bias(&x[0], &x[1], &x[2], Window::square(7, 1, 3), 24))
+        }),
         ("global avg pool", vec![image()], Box::new(|x| ops::global_avg_pool(&x[0]))),
         ("dropout", vec![image()], Box::new(|x| ops::dropout(&x[0], 0.4, Key::new(3)))),
         ("drop path", vec![image()], Box::new(|x| ops::drop_path(&x[0], 0.4, Key::new(3)))),

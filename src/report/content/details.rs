@@ -31,9 +31,11 @@ pub fn metrics(study: &Study) -> Option<Section> {
         cells.extend(values.iter().map(|values| mean(values, decimals)));
         table.row(name == study.metric, cells);
     }
-    let text =
-        "Validation, at the selected epoch; mean ± standard deviation over seeds. The metric that selects is in bold.";
-    Some(Section::new("Every metric", vec![Block::Table(table), Block::Text(text.into())]))
+    let text = format!(
+        "Validation, at the selected epoch; mean ± standard deviation over {}s. The metric that selects is in bold.",
+        study.unit.word()
+    );
+    Some(Section::new("Every metric", vec![Block::Table(table), Block::Text(text)]))
 }
 
 /// The metrics of finished runs, in the registry's order, then others by name.
@@ -159,7 +161,10 @@ pub fn runs(study: &Study) -> Section {
     let metric = format!("{}#", words::metric(&study.metric));
     let mut titles = vec!["run", "experiment"];
     titles.extend(study.has_points().then_some("point"));
-    titles.extend(["seed#", "state", "attempts#", "best epoch#", &metric, "time#", "device"]);
+    let folds = study.runs.iter().any(|at| at.run.fold.is_some());
+    titles.push("seed#");
+    titles.extend(folds.then_some("fold#"));
+    titles.extend(["state", "attempts#", "best epoch#", &metric, "time#", "device"]);
     let failures = study.runs.iter().any(|at| at.run.error.is_some());
     titles.extend(failures.then_some("error"));
     let mut table = Table::new(&titles);
@@ -167,7 +172,9 @@ pub fn runs(study: &Study) -> Section {
         let run = &at.run;
         let mut cells = vec![run.id.clone(), at.experiment.clone()];
         cells.extend(study.has_points().then(|| at.point.clone()));
-        cells.extend([run.seed.to_string(), run.status.to_string(), run.attempts.to_string(), epochs(run)]);
+        cells.push(run.seed.to_string());
+        cells.extend(folds.then(|| or_dash(run.fold, |fold| fold.to_string())));
+        cells.extend([run.status.to_string(), run.attempts.to_string(), epochs(run)]);
         let value = run.summary.get(&study.metric).filter(|_| run.status == Status::Finished);
         cells.push(or_dash(value, |value| words::number(*value, 4)));
         cells.push(or_dash((run.attempts > 0).then(|| seconds(run)), words::duration));

@@ -10,13 +10,14 @@ use crate::{
     },
     store::{Run, Status},
 };
+use std::collections::BTreeSet;
 
 /// The table of experiments.
 pub fn section(study: &Study) -> Section {
     let metric = words::metric(&study.metric);
     let accuracy = study.metric != "accuracy";
     let spread = format!("{metric}#");
-    let mut titles = vec!["experiment", "seeds#", &spread, "difference#", "95 % interval#", "verdict"];
+    let mut titles = vec!["experiment", counted(study), &spread, "difference#", "95 % interval#", "verdict"];
     titles.extend(accuracy.then_some("accuracy#"));
     titles.extend(["time per run#", "images/s#", "parameters#"]);
     let mut table = Table::new(&titles);
@@ -50,7 +51,7 @@ impl Digits {
 
 fn row(study: &Study, arm: &Arm, digits: &Digits, accuracy: bool) -> Vec<String> {
     let runs: Vec<&Run> = arm.chosen().or(arm.points.first()).map(|point| of(study, point)).unwrap_or_default();
-    let mut cells = vec![named(study, arm), done(&runs)];
+    let mut cells = vec![named(study, arm), done(study, &runs)];
     cells.push(mean(&study.chosen_values(arm, &study.metric), digits.metric));
     cells.extend(against(study, arm, digits.difference));
     if accuracy {
@@ -75,9 +76,20 @@ fn of<'a>(study: &'a Study, point: &Point) -> Vec<&'a Run> {
     point.runs.iter().filter_map(|index| study.runs.get(*index)).map(|at| &at.run).collect()
 }
 
-fn done(runs: &[&Run]) -> String {
+/// What the values of an experiment are counted by: a column's title.
+fn counted(study: &Study) -> &'static str {
+    if study.unit == Unit::Seed { "seeds#" } else { "seeds × folds#" }
+}
+
+/// `3`, `3 × 5` with folds, `2 of 3` where some are missing.
+fn done(study: &Study, runs: &[&Run]) -> String {
     let finished = runs.iter().filter(|run| run.status == Status::Finished).count();
-    if finished == runs.len() { finished.to_string() } else { format!("{finished} of {}", runs.len()) }
+    let distinct = |of: fn(&Run) -> (u64, Option<u32>)| runs.iter().map(|run| of(run)).collect::<BTreeSet<_>>().len();
+    match study.unit {
+        _ if finished < runs.len() => format!("{finished} of {}", runs.len()),
+        Unit::Fold { .. } => format!("{} × {}", distinct(|run| (run.seed, None)), distinct(|run| (0, run.fold))),
+        _ => finished.to_string(),
+    }
 }
 
 fn named(study: &Study, arm: &Arm) -> String {
@@ -93,7 +105,7 @@ fn against(study: &Study, arm: &Arm, decimals: usize) -> [String; 3] {
     let is_first = study.arms.first().is_some_and(|first| first.name == arm.name);
     match &arm.comparison {
         None if is_first => [dash(), dash(), "reference".into()],
-        None => [dash(), dash(), "no finished seed in common".into()],
+        None => [dash(), dash(), format!("no finished {} in common", study.unit.word())],
         Some(comparison) => {
             let interval = comparison.paired.interval.map(|interval| words::interval(interval, decimals));
             [words::signed(comparison.paired.difference, decimals), interval.unwrap_or_else(dash), comparison.brief()]
@@ -113,14 +125,16 @@ pub fn or_dash<T>(value: Option<T>, write: impl FnOnce(T) -> String) -> String {
 fn legend(study: &Study, metric: &str) -> String {
     let comparisons = study.arms.iter().filter(|arm| arm.comparison.is_some()).count();
     let direction = if study.larger_is_better { "larger" } else { "smaller" };
+    let unit = study.unit.word();
+    let units = if study.unit == Unit::Seed { "Seeds" } else { "Folds" };
     let correction = match comparisons {
         0 | 1 => String::new(),
         n => format!(" Verdicts are corrected for {n} comparisons (Holm); the intervals are not."),
     };
     format!(
-        "Mean ± standard deviation (n − 1) over seeds of the validation {metric}, of which {direction} is better; best mean \
-         in bold. Differences are to {}, seed by seed, with a 95 % Student t interval; \"better\" and \"worse\" mean \
-         p ≤ 0.05. Seeds still needed are what would show a difference of the size seen, four times in five.{correction}",
+        "Mean ± standard deviation (n − 1) over {unit}s of the validation {metric}, of which {direction} is better; best mean \
+         in bold. Differences are to {}, {unit} by {unit}, with a 95 % Student t interval; \"better\" and \"worse\" mean \
+         p ≤ 0.05. {units} still needed are what would show a difference of the size seen, four times in five.{correction}",
         study.arms.first().map_or("the first experiment", |arm| arm.name.as_str())
     )
 }
@@ -128,12 +142,13 @@ fn legend(study: &Study, metric: &str) -> String {
 /// Comparisons over fewer seeds than the experiments have.
 fn others_note(study: &Study) -> Option<String> {
     let fewer = study.arms.iter().filter_map(|arm| {
-        let comparison = arm.comparison.as_ref().filter(|comparison| comparison.unit == Unit::Seed)?;
+        let comparison = arm.comparison.as_ref().filter(|comparison| comparison.unit != Unit::Image)?;
         let all = study.chosen_values(arm, &study.metric).len();
         let first = study.arms.first().map_or(0, |first| study.chosen_values(first, &study.metric).len());
         let n = comparison.paired.n;
-        (n < all.max(first))
-            .then(|| format!("{} is compared over the {} both have finished", arm.name, words::plural(n, "seed")))
+        (n < all.max(first)).then(|| {
+            format!("{} is compared over the {} both have finished", arm.name, words::plural(n, study.unit.word()))
+        })
     });
     let fewer: Vec<String> = fewer.collect();
     (!fewer.is_empty()).then(|| format!("{}.", fewer.join("; ")))
@@ -144,7 +159,7 @@ pub fn points(study: &Study) -> Option<Section> {
     if !study.has_points() {
         return None;
     }
-    let mut table = Table::new(&["experiment", "point", "seeds#", &format!("{}#", words::metric(&study.metric))]);
+    let mut table = Table::new(&["experiment", "point", counted(study), &format!("{}#", words::metric(&study.metric))]);
     let all = || {
         study.arms.iter().flat_map(|arm| arm.points.iter().enumerate().map(move |(index, point)| (arm, index, point)))
     };
@@ -152,7 +167,7 @@ pub fn points(study: &Study) -> Option<Section> {
     let decimals = words::decimals(all().filter_map(|(.., point)| statistics::sd(&values(point))));
     for (arm, index, point) in all() {
         let cells =
-            vec![arm.name.clone(), point.label.clone(), done(&of(study, point)), mean(&values(point), decimals)];
+            vec![arm.name.clone(), point.label.clone(), done(study, &of(study, point)), mean(&values(point), decimals)];
         table.row(arm.chosen == Some(index), cells);
     }
     let text = "The point an experiment is compared at is in bold: the best mean among its points with the most finished seeds.";

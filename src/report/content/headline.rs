@@ -42,7 +42,12 @@ fn against_first(study: &Study, first: &Arm, best: &Arm) -> String {
     let candidate = if std::ptr::eq(best, first) { strongest(study) } else { Some(best) };
     let sentence = candidate.and_then(|arm| arm.comparison.as_ref()).map(|comparison| comparison.sentence());
     let Some(sentence) = sentence else {
-        return format!("{}; no other experiment shares a finished seed with {}.", reaches(study, best), first.name);
+        return format!(
+            "{}; no other experiment shares a finished {} with {}.",
+            reaches(study, best),
+            study.unit.word(),
+            first.name
+        );
     };
     let named = candidate.map_or("", |arm| arm.name.as_str());
     let others: Vec<&str> =
@@ -68,7 +73,7 @@ fn reaches(study: &Study, arm: &Arm) -> String {
     let values = study.chosen_values(arm, &study.metric);
     let (mean, sd) = (statistics::mean(&values).unwrap_or(f64::NAN), statistics::sd(&values));
     let decimals = words::decimals(sd);
-    let over = words::plural(values.len(), "seed");
+    let over = words::plural(values.len(), study.unit.word());
     let spread = words::spread(mean, sd, decimals);
     format!("{} reaches a validation {} of {spread} over {over}", arm.name, words::metric(&study.metric))
 }
@@ -78,6 +83,7 @@ pub fn notes(study: &Study) -> Vec<String> {
     let mut notes = Vec::new();
     notes.extend(partial(study));
     notes.extend(study.choice_note());
+    notes.extend(study.fold_note());
     notes.extend(study.other_metrics());
     if study.best().is_some() {
         notes.push(

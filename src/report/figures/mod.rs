@@ -73,6 +73,7 @@ fn seeds(study: &Study) -> Result<Option<Figure>> {
         name: arm.name.clone(),
         colour: colours.get(arm.name.as_str()).copied().unwrap_or(canvas::MUTED),
         values: study.chosen_values(arm, &study.metric),
+        overlap: study.unit.overlap(),
     };
     let rows: Vec<seeds::Row> = study.arms.iter().map(row).filter(|row| !row.values.is_empty()).collect();
     if rows.is_empty() {
@@ -80,19 +81,23 @@ fn seeds(study: &Study) -> Result<Option<Figure>> {
     }
     let direction = if study.larger_is_better { "larger is better" } else { "smaller is better" };
     let x_name = format!("validation {} ({direction})", words::metric(&study.metric));
-    let caption = "One dot a seed, a tall mark at their mean, a bar for its 95 % Student t interval (none for one seed; \
-                   without an end mark the bar goes on beyond the axis). Bars may overlap although a paired \
-                   difference is clear: the table compares seed by seed.";
-    figure("experiments", "Every seed", caption.into(), &seeds::Seeds { x_name, rows })
+    let unit = study.unit.word();
+    let caption = format!(
+        "One dot a {unit}, a tall mark at their mean, a bar for its 95 % Student t interval (none for one {unit}; \
+         without an end mark the bar goes on beyond the axis). Bars may overlap although a paired \
+         difference is clear: the table compares {unit} by {unit}."
+    );
+    figure("experiments", &format!("Every {unit}"), caption, &seeds::Seeds { x_name, rows })
 }
 
 const CURVES: (u32, u32) = (760, 380);
 
 fn band(study: &Study) -> String {
     format!(
-        "The line is the mean over the seeds of an experiment's chosen point, as far as all of them have come; the band \
-         is one standard deviation to either side (none for one seed).{}",
-        left_out(study)
+        "The line is the mean over the {unit}s of an experiment's chosen point, as far as all of them have come; the band \
+         is one standard deviation to either side (none for one {unit}).{}",
+        left_out(study),
+        unit = study.unit.word()
     )
 }
 

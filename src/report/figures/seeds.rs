@@ -21,6 +21,8 @@ pub struct Row {
     pub name: String,
     pub colour: RGBColor,
     pub values: Vec<f64>,
+    /// What models share; see [`statistics::resampled`].
+    pub overlap: f64,
 }
 
 const ROW: f64 = 40.0;
@@ -29,7 +31,7 @@ const TOP: f64 = 12.0;
 impl Row {
     fn interval(&self) -> Option<(f64, f64, f64)> {
         let mean = statistics::mean(&self.values)?;
-        let half = statistics::half_width(&self.values).unwrap_or(0.0);
+        let half = statistics::half_width(&self.values, self.overlap).unwrap_or(0.0);
         Some((mean - half, mean, mean + half))
     }
 }

@@ -1,7 +1,7 @@
 //! A bias on every channel with an activation behind it, for convolutions that no norm follows.
 
 use super::{
-    Activation,
+    Activation, columns,
     function::{Function, with_function},
     lanes::Lanes,
     memory::{Fresh, Slot, Values, slice},
@@ -50,23 +50,11 @@ impl CustomOp2 for Bias {
         with_function!(self.0, F => blocks.for_each(|(dz, (x, dy))| slopes::<F>(dz, x, dy, &wide)));
         // SAFETY: the blocks cover all of `dz`, whose length is that of `x` and `dy`.
         let dz = unsafe { dz.done() };
-        let db =
-            bias.track_op().then(|| Tensor::from_vec(sums(&dz, &lanes), lanes.channels, x.device())).transpose()?;
+        let sums = || Tensor::from_vec(columns::sums(&dz, lanes.channels), lanes.channels, x.device());
+        let db = bias.track_op().then(sums).transpose()?;
         let dx = x.track_op().then(|| Tensor::from_vec(dz, x.shape(), x.device())).transpose()?;
         Ok((dx, db))
     }
-}
-
-/// The sum of each channel: f32 within a block, f64 across, blocks in order.
-fn sums(dz: &[f32], lanes: &Lanes) -> Vec<f32> {
-    let block = |block: &[f32]| {
-        let (mut wide, mut totals) = (vec![0.0; lanes.width], vec![0.0f64; lanes.channels]);
-        add_rows(&mut wide, block);
-        lanes.fold(&wide, &mut totals);
-        totals
-    };
-    let blocks: Vec<Vec<f64>> = dz.par_chunks(lanes.block()).map(block).collect();
-    (0..lanes.channels).map(|c| blocks.iter().map(|block| block[c]).sum::<f64>() as f32).collect()
 }
 
 vectorized! {
@@ -84,13 +72,6 @@ vectorized! {
             for (((dz, &x), &dy), &b) in dz.iter_mut().zip(x).zip(dy).zip(bias) {
                 dz.write(dy * F::slope(x + b));
             }
-        }
-    }
-
-    /// A shorter last row counts for its first channels.
-    fn add_rows(wide: &mut [f32], x: &[f32]) {
-        for x in x.chunks(wide.len()) {
-            wide.iter_mut().zip(x).for_each(|(sum, &x)| *sum += x);
         }
     }
 }

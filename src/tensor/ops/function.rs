@@ -18,6 +18,10 @@ pub struct Silu;
 pub struct Sigmoid;
 #[derive(Clone, Copy)]
 pub struct Gelu;
+#[derive(Clone, Copy)]
+pub struct HardSwish;
+#[derive(Clone, Copy)]
+pub struct HardSigmoid;
 
 /// Evaluates `$body` with the type `$f` standing for the activation, so that loops are compiled once for each.
 macro_rules! with_function {
@@ -42,6 +46,14 @@ macro_rules! with_function {
             }
             Activation::Gelu => {
                 type $f = function::Gelu;
+                $body
+            }
+            Activation::HardSwish => {
+                type $f = function::HardSwish;
+                $body
+            }
+            Activation::HardSigmoid => {
+                type $f = function::HardSigmoid;
                 $body
             }
         }
@@ -117,6 +129,38 @@ impl Function for Gelu {
         const INV_SQRT_2PI: f32 = 0.398_942_3;
         normal_cdf(z) + z * INV_SQRT_2PI * exp(-0.5 * z * z)
     }
+}
+
+/// At its kinks the derivative is torch's: 0 at -3, 1 at 3.
+impl Function for HardSwish {
+    #[inline(always)]
+    fn value(z: f32) -> f32 {
+        z * hard_sigmoid(z)
+    }
+
+    #[inline(always)]
+    fn slope(z: f32) -> f32 {
+        let inside = if z < 3.0 { z * (1.0 / 3.0) + 0.5 } else { 1.0 };
+        if z <= -3.0 { 0.0 } else { inside }
+    }
+}
+
+impl Function for HardSigmoid {
+    #[inline(always)]
+    fn value(z: f32) -> f32 {
+        hard_sigmoid(z)
+    }
+
+    #[inline(always)]
+    fn slope(z: f32) -> f32 {
+        if z > -3.0 && z < 3.0 { 1.0 / 6.0 } else { 0.0 }
+    }
+}
+
+/// NaN stays NaN.
+#[inline(always)]
+fn hard_sigmoid(z: f32) -> f32 {
+    (z + 3.0).clamp(0.0, 6.0) / 6.0
 }
 
 #[inline(always)]

@@ -1,7 +1,8 @@
 //! Channel gates.
 
 use super::{
-    function::sigmoid,
+    Activation,
+    function::{Function, with_function},
     memory::{Fresh, Slot, Values, slice},
     pool::image_means,
     simd::vectorized,
@@ -15,13 +16,14 @@ use std::sync::{Arc, Mutex};
 pub fn gate_channels(x: &Tensor, gate: &Tensor) -> Result<Tensor> {
     match (x.dims(), gate.dims()) {
         (&[n, _, _, c], &[gates, channels]) if (n, c) == (gates, channels) => {
-            Ok(x.contiguous()?.apply_op2(&gate.contiguous()?, Gate)?)
+            Ok(x.contiguous()?.apply_op2(&gate.contiguous()?, Gate(Activation::Sigmoid))?)
         }
         (x, gate) => Err(Error::bug(format!("a gate {gate:?} does not fit {x:?}: it must be (N, C) for (N, H, W, C)"))),
     }
 }
 
-struct Gate;
+/// With the function that opens a gate.
+struct Gate(Activation);
 
 impl CustomOp2 for Gate {
     fn name(&self) -> &'static str {
@@ -39,7 +41,7 @@ impl CustomOp2 for Gate {
         let (image, c) = sizes(x_at.shape())?;
         let mut y = Fresh::new(x.len());
         y.slots().par_chunks_mut(image).zip(x.par_chunks(image)).zip(gate.par_chunks(c)).for_each(|((y, x), gate)| {
-            scale_rows(y, x, &opened(gate));
+            scale_rows(y, x, &opened(self.0, gate));
         });
         // SAFETY: the images cover all of `y`.
         Ok((CpuStorage::F32(unsafe { y.done() }), x_at.shape().clone()))
@@ -53,8 +55,8 @@ impl CustomOp2 for Gate {
         let outputs = dx.slots().par_chunks_mut(image).zip(dgate.slots().par_chunks_mut(c));
         let inputs = xs.par_chunks(image).zip(gates.par_chunks(c)).zip(dys.par_chunks(image));
         outputs.zip(inputs).for_each(|((dx, dgate), ((x, gate), dy))| {
-            gate_gradient(dgate, x, &opened(gate), dy);
-            scale_rows(dx, dy, &opened(gate));
+            gate_gradient(dgate, x, &slopes(self.0, gate), dy);
+            scale_rows(dx, dy, &opened(self.0, gate));
         });
         // SAFETY: the images cover all of `dx` and `dgate`.
         let (dx, dgate) = unsafe { (dx.done(), dgate.done()) };
@@ -71,16 +73,29 @@ fn sizes(shape: &Shape) -> Candle<(usize, usize)> {
     Ok(((h * w * c).max(1), c.max(1)))
 }
 
-fn opened(gate: &[f32]) -> Vec<f32> {
+fn opened(activation: Activation, gate: &[f32]) -> Vec<f32> {
     let mut opened = gate.to_vec();
-    open(&mut opened);
+    with_function!(activation, F => open::<F>(&mut opened));
     opened
 }
 
+/// The derivative of an opened gate by the gate.
+fn slopes(activation: Activation, gate: &[f32]) -> Vec<f32> {
+    let mut slopes = gate.to_vec();
+    with_function!(activation, F => differentiate::<F>(&mut slopes));
+    slopes
+}
+
 vectorized! {
-    fn open(gate: &mut [f32]) {
+    fn open<F: Function>(gate: &mut [f32]) {
         for gate in gate {
-            *gate = sigmoid(*gate);
+            *gate = F::value(*gate);
+        }
+    }
+
+    fn differentiate<F: Function>(gate: &mut [f32]) {
+        for gate in gate {
+            *gate = F::slope(*gate);
         }
     }
 
@@ -113,31 +128,31 @@ vectorized! {
 /// Rows whose sum stays in f32.
 const ROWS: usize = 256;
 
-/// The gradient of one image's gate: the sum of `x * dy` over its pixels, times the sigmoid's derivative.
-fn gate_gradient(dgate: &mut [Slot], x: &[f32], gate: &[f32], dy: &[f32]) {
-    let c = gate.len();
+/// The gradient of one image's gate: the sum of `x * dy` over its pixels, times the gate's derivative.
+fn gate_gradient(dgate: &mut [Slot], x: &[f32], slopes: &[f32], dy: &[f32]) {
+    let c = slopes.len();
     let (mut sums, mut totals) = (vec![0.0f32; c], vec![0.0f64; c]);
     for (x, dy) in x.chunks(ROWS * c).zip(dy.chunks(ROWS * c)) {
         add_products(&mut sums, x, dy);
         totals.iter_mut().zip(&mut sums).for_each(|(total, sum)| *total += f64::from(std::mem::take(sum)));
     }
-    for ((dgate, total), gate) in dgate.iter_mut().zip(totals).zip(gate) {
-        dgate.write(total as f32 * gate * (1.0 - gate));
+    for ((dgate, total), slope) in dgate.iter_mut().zip(totals).zip(slopes) {
+        dgate.write(total as f32 * slope);
     }
 }
 
-/// Squeeze-excite: `x * sigmoid(excite(mean of x over height and width))`, `x (N, H, W, C)`, `excite` from `(N, C)` to
-/// the same. As [`super::global_avg_pool`] and [`gate_channels`], but both gradients of `x` come in one pass.
-pub fn squeeze_excite(x: &Tensor, excite: impl FnOnce(&Tensor) -> Result<Tensor>) -> Result<Tensor> {
+/// Squeeze-excite: `x * open(excite(mean of x over height and width))`, `x (N, H, W, C)`, `excite` from `(N, C)` to the
+/// same. As [`super::global_avg_pool`] and [`gate_channels`], but both gradients of `x` come in one pass.
+pub fn squeeze_excite(x: &Tensor, open: Activation, excite: impl FnOnce(&Tensor) -> Result<Tensor>) -> Result<Tensor> {
     let (n, h, w, c) = x.dims4()?;
     if h * w * c == 0 {
         return Err(Error::bug(format!("squeeze_excite of an empty image {:?}", x.dims())));
     }
     let x = x.contiguous()?;
     let late = Arc::new(Mutex::new(None));
-    let gate = excite(&x.apply_op1(Squeeze { late: late.clone() })?)?.contiguous()?;
+    let gate = excite(&x.apply_op1(Squeeze { open, late: late.clone() })?)?.contiguous()?;
     match gate.dims() == [n, c] {
-        true => Ok(x.apply_op2(&gate, Excite { late })?),
+        true => Ok(x.apply_op2(&gate, Excite { open, late })?),
         false => Err(Error::bug(format!("a gate {:?} does not fit {:?}", gate.dims(), x.dims()))),
     }
 }
@@ -147,11 +162,13 @@ type Late = Arc<Mutex<Option<(Tensor, Tensor)>>>;
 
 /// The mean over height and width; its gradient is that of both uses of `x`.
 struct Squeeze {
+    open: Activation,
     late: Late,
 }
 
 /// The gate; it leaves the gradient of `x` to the squeeze.
 struct Excite {
+    open: Activation,
     late: Late,
 }
 
@@ -174,7 +191,7 @@ impl CustomOp1 for Squeeze {
         let mut dx = Fresh::new(dys.len());
         let inputs = dys.par_chunks(h * w * c).zip(gates.par_chunks(c)).zip(dmeans.par_chunks(c));
         dx.slots().par_chunks_mut(h * w * c).zip(inputs).for_each(|(dx, ((dy, gate), dmeans))| {
-            scale_and_spread_rows(dx, dy, &opened(gate), dmeans);
+            scale_and_spread_rows(dx, dy, &opened(self.open, gate), dmeans);
         });
         // SAFETY: the images cover all of `dx`.
         Ok(Some(Tensor::from_vec(unsafe { dx.done() }, x.shape(), x.device())?))
@@ -193,7 +210,7 @@ impl CustomOp2 for Excite {
         gate: &CpuStorage,
         gate_at: &Layout,
     ) -> Candle<(CpuStorage, Shape)> {
-        Gate.cpu_fwd(x, x_at, gate, gate_at)
+        Gate(self.open).cpu_fwd(x, x_at, gate, gate_at)
     }
 
     fn bwd(&self, x: &Tensor, gate: &Tensor, _y: &Tensor, dy: &Tensor) -> Candle<(Option<Tensor>, Option<Tensor>)> {
@@ -203,7 +220,7 @@ impl CustomOp2 for Excite {
         let mut dgate = Fresh::new(gates.len());
         let inputs = xs.par_chunks(image).zip(gates.par_chunks(c)).zip(dys.par_chunks(image));
         dgate.slots().par_chunks_mut(c).zip(inputs).for_each(|(dgate, ((x, gate), dy))| {
-            gate_gradient(dgate, x, &opened(gate), dy);
+            gate_gradient(dgate, x, &slopes(self.open, gate), dy);
         });
         // SAFETY: the images cover all of `dgate`.
         let dgate = Tensor::from_vec(unsafe { dgate.done() }, gate.shape(), gate.device())?;

@@ -5,6 +5,7 @@
 
 mod attention;
 mod bias;
+mod columns;
 mod conv;
 mod drop;
 mod elementwise;
@@ -19,14 +20,14 @@ mod memory;
 mod norm;
 mod pad;
 mod pool;
+mod scale;
 mod simd;
 mod tokens;
-
-pub use attention::attention;
 mod upsample;
 
+pub use attention::attention;
 pub use bias::bias;
-pub use conv::conv2d;
+pub use conv::{conv2d, conv2d_bias};
 pub use drop::{drop_path, dropout};
 pub use elementwise::activate;
 pub use gate::{gate_channels, squeeze_excite};
@@ -35,7 +36,8 @@ pub use linear::linear;
 pub use loss::{bce_with_logits, soft_cross_entropy};
 pub use norm::{batch_norm_eval, batch_norm_train, group_norm};
 pub use pad::{pad2d, same_padding};
-pub use pool::{avg_pool2d, global_avg_pool, max_pool2d};
+pub use pool::{avg_pool2d, avg_pool2d_ceil, global_avg_pool, max_pool2d};
+pub use scale::scale_add;
 pub use tokens::tokens;
 pub use upsample::upsample_nearest2x;
 
@@ -49,6 +51,10 @@ pub enum Activation {
     Sigmoid,
     /// The exact one, with erf.
     Gelu,
+    /// `x * relu6(x + 3) / 6`, MobileNetV3's stand-in for [`Activation::Silu`].
+    HardSwish,
+    /// `relu6(x + 3) / 6`.
+    HardSigmoid,
 }
 
 /// What a convolution or pool sees at once: `[height, width]` each, as in torch.

@@ -25,7 +25,28 @@ pub fn avg_pool2d(x: &Tensor, window: Window) -> Result<Tensor> {
     if window.dilation != [1, 1] {
         return Err(Error::bug(format!("avg_pool2d has no dilation, the window is {window:?}")));
     }
-    Ok(x.contiguous()?.apply_op1(AvgPool(sizes))?)
+    let shares = [0, 1].map(|axis| vec![1.0 / window.kernel[axis] as f32; sizes.output[axis]]);
+    Ok(x.contiguous()?.apply_op1(AvgPool { sizes, shares })?)
+}
+
+/// `torch.nn.AvgPool2d` with `ceil_mode = true` and `count_include_pad = false`: windows may reach beyond the image, as
+/// long as they start in it, and average the pixels they see. timm's downsampling in residual networks.
+pub fn avg_pool2d_ceil(x: &Tensor, window: Window) -> Result<Tensor> {
+    if window.dilation != [1, 1] || window.padding != [0, 0] {
+        return Err(Error::bug(format!("avg_pool2d_ceil has no dilation or padding, the window is {window:?}")));
+    }
+    let sizes = Sizes::with(x, window, |input| {
+        [0, 1].map(|axis| {
+            let (input, stride) = (input[axis], window.stride[axis]);
+            let last = input.saturating_sub(window.kernel[axis]).div_ceil(stride);
+            if input == 0 { 0 } else { last.min((input - 1) / stride) + 1 }
+        })
+    })?;
+    let shares = [0, 1].map(|axis| {
+        let seen = |at: &usize| (0..window.kernel[axis]).filter(|&tap| sizes.source(axis, *at, tap).is_some()).count();
+        (0..sizes.output[axis]).map(|at| 1.0 / seen(&at) as f32).collect()
+    });
+    Ok(x.contiguous()?.apply_op1(AvgPool { sizes, shares })?)
 }
 
 /// The mean over height and width: `(N, H, W, C)` to `(N, C)`.
@@ -49,11 +70,16 @@ struct Sizes {
 
 impl Sizes {
     fn new(x: &Tensor, window: Window) -> Result<Self> {
+        Self::with(x, window, |input| window.output(input))
+    }
+
+    /// With another rule for the output's `[height, width]`.
+    fn with(x: &Tensor, window: Window, output: impl Fn([usize; 2]) -> [usize; 2]) -> Result<Self> {
         let (batch, h, w, channels) = x.dims4()?;
         let zero = [window.kernel, window.stride, window.dilation].concat().contains(&0);
         // As torch: every window then holds at least one pixel.
         let padded = (0..2).any(|axis| window.padding[axis] * 2 > window.kernel[axis]);
-        let output = if zero { [0, 0] } else { window.output([h, w]) };
+        let output = if zero { [0, 0] } else { output([h, w]) };
         match zero || padded || output.contains(&0) || channels == 0 {
             true => Err(Error::bug(format!("a pool of {:?} with {window:?} has no output", x.dims()))),
             false => Ok(Self { batch, input: [h, w], output, channels, window }),
@@ -169,10 +195,11 @@ vectorized! {
     }
 
     /// Output row `row` of all images' rows.
-    fn avg_row(s: &Sizes, row: usize, x: &[f32], y: &mut [Slot], share: f32) {
+    fn avg_row(s: &Sizes, row: usize, x: &[f32], y: &mut [Slot], shares: &[Vec<f32>; 2]) {
         let (image, row) = (row / s.output[0], row % s.output[0]);
         for (column, y) in y.chunks_exact_mut(s.channels).enumerate() {
             let y = cleared(y);
+            let share = shares[0][row] * shares[1][column];
             for a in 0..s.window.kernel[0] {
                 let Some(iy) = s.source(0, row, a) else { continue };
                 for b in 0..s.window.kernel[1] {
@@ -185,7 +212,7 @@ vectorized! {
     }
 
     /// Input row `row` of all images' rows.
-    fn avg_backward_row(s: &Sizes, row: usize, dy: &[f32], dx: &mut [Slot], share: f32) {
+    fn avg_backward_row(s: &Sizes, row: usize, dy: &[f32], dx: &mut [Slot], shares: &[Vec<f32>; 2]) {
         let (image, row) = (row / s.input[0], row % s.input[0]);
         for (column, dx) in dx.chunks_exact_mut(s.channels).enumerate() {
             let dx = cleared(dx);
@@ -194,6 +221,7 @@ vectorized! {
                 for b in 0..s.window.kernel[1] {
                     let Some(ox) = s.sink(1, column, b) else { continue };
                     let dy = &dy[((image * s.output[0] + oy) * s.output[1] + ox) * s.channels..][..s.channels];
+                    let share = shares[0][oy] * shares[1][ox];
                     dx.iter_mut().zip(dy).for_each(|(dx, &dy)| *dx = dy.mul_add(share, *dx));
                 }
             }
@@ -248,13 +276,10 @@ fn cleared(slots: &mut [Slot]) -> &mut [f32] {
     unsafe { &mut *(slots as *mut [Slot] as *mut [f32]) }
 }
 
-struct AvgPool(Sizes);
-
-impl AvgPool {
-    fn share(&self) -> f32 {
-        let [kh, kw] = self.0.window.kernel;
-        1.0 / (kh * kw) as f32
-    }
+struct AvgPool {
+    sizes: Sizes,
+    /// Along each axis, the weight of a pixel in each output's mean.
+    shares: [Vec<f32>; 2],
 }
 
 impl CustomOp1 for AvgPool {
@@ -264,10 +289,10 @@ impl CustomOp1 for AvgPool {
 
     fn cpu_fwd(&self, x: &CpuStorage, x_at: &Layout) -> Candle<(CpuStorage, Shape)> {
         let x = slice(x, x_at)?;
-        let (s, share) = (&self.0, self.share());
+        let (s, shares) = (&self.sizes, &self.shares);
         let shape = s.output_shape();
         let mut y = Fresh::new(shape.elem_count());
-        y.slots().par_chunks_mut(s.output_row()).enumerate().for_each(|(row, y)| avg_row(s, row, x, y, share));
+        y.slots().par_chunks_mut(s.output_row()).enumerate().for_each(|(row, y)| avg_row(s, row, x, y, shares));
         // SAFETY: the rows cover all of `y`.
         Ok((CpuStorage::F32(unsafe { y.done() }), shape))
     }
@@ -275,12 +300,12 @@ impl CustomOp1 for AvgPool {
     fn bwd(&self, x: &Tensor, _y: &Tensor, dy: &Tensor) -> Candle<Option<Tensor>> {
         let dy = dy.contiguous()?;
         let dys = Values::of(&dy)?;
-        let (s, share) = (&self.0, self.share());
+        let (s, shares) = (&self.sizes, &self.shares);
         let mut dx = Fresh::new(x.elem_count());
         dx.slots()
             .par_chunks_mut(s.input_row())
             .enumerate()
-            .for_each(|(row, dx)| avg_backward_row(s, row, &dys, dx, share));
+            .for_each(|(row, dx)| avg_backward_row(s, row, &dys, dx, shares));
         // SAFETY: the rows cover all of `dx`.
         Ok(Some(Tensor::from_vec(unsafe { dx.done() }, x.shape(), x.device())?))
     }

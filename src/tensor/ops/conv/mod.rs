@@ -1,6 +1,7 @@
 //! Convolution.
 
 mod axis;
+mod bias;
 mod depthwise;
 mod direct;
 mod geometry;
@@ -10,6 +11,8 @@ mod pass;
 mod portable;
 mod transpose;
 mod weight_gradient;
+
+pub use bias::conv2d_bias;
 
 use super::Window;
 use crate::error::Result;

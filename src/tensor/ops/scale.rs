@@ -1,0 +1,96 @@
+//! Layer scale at the end of a residual branch.
+
+use super::{
+    columns,
+    memory::{Fresh, Slot, Values, slice},
+    simd::vectorized,
+};
+use crate::error::{Error, Result};
+use candle_core::{CpuStorage, CustomOp3, Layout, Result as Candle, Shape, Tensor};
+use rayon::prelude::*;
+
+/// `shortcut + scale * x`: `x` and `shortcut` `(.., C)`, one factor a channel in `scale (C)`. Touvron et al. 2021,
+/// arXiv:2103.17239.
+pub fn scale_add(x: &Tensor, scale: &Tensor, shortcut: &Tensor) -> Result<Tensor> {
+    let channels = x.dims().last().copied().unwrap_or(0);
+    if channels == 0 || scale.dims() != [channels] || x.dims() != shortcut.dims() {
+        return Err(Error::bug(format!(
+            "scale_add: x {:?}, scale {:?} and shortcut {:?} do not fit together",
+            x.dims(),
+            scale.dims(),
+            shortcut.dims()
+        )));
+    }
+    Ok(x.contiguous()?.apply_op3(&scale.contiguous()?, &shortcut.contiguous()?, ScaleAdd)?)
+}
+
+struct ScaleAdd;
+
+/// Elements of one task's rows.
+const BLOCK: usize = 1 << 14;
+
+impl CustomOp3 for ScaleAdd {
+    fn name(&self) -> &'static str {
+        "scale-add"
+    }
+
+    fn cpu_fwd(
+        &self,
+        x: &CpuStorage,
+        x_at: &Layout,
+        scale: &CpuStorage,
+        scale_at: &Layout,
+        shortcut: &CpuStorage,
+        shortcut_at: &Layout,
+    ) -> Candle<(CpuStorage, Shape)> {
+        let (x, scale, shortcut) = (slice(x, x_at)?, slice(scale, scale_at)?, slice(shortcut, shortcut_at)?);
+        let step = scale.len() * (BLOCK / scale.len()).max(1);
+        let mut y = Fresh::new(x.len());
+        let blocks = y.slots().par_chunks_mut(step).zip(x.par_chunks(step)).zip(shortcut.par_chunks(step));
+        blocks.for_each(|((y, x), shortcut)| add_rows(y, x, scale, shortcut));
+        // SAFETY: the blocks are whole rows and cover all of `y`, whose length is that of `x` and `shortcut`.
+        Ok((CpuStorage::F32(unsafe { y.done() }), x_at.shape().clone()))
+    }
+
+    fn bwd(
+        &self,
+        x: &Tensor,
+        scale: &Tensor,
+        _shortcut: &Tensor,
+        _y: &Tensor,
+        dy: &Tensor,
+    ) -> Candle<(Option<Tensor>, Option<Tensor>, Option<Tensor>)> {
+        let dy = dy.contiguous()?;
+        let (xs, scales, dys) = (Values::of(x)?, Values::of(scale)?, Values::of(&dy)?);
+        let step = scales.len() * (BLOCK / scales.len()).max(1);
+        let mut dx = Fresh::new(dys.len());
+        let blocks = dx.slots().par_chunks_mut(step).zip(dys.par_chunks(step));
+        blocks.for_each(|(dx, dy)| scale_rows(dx, dy, &scales));
+        // SAFETY: the blocks are whole rows and cover all of `dx`, whose length is that of `dy`.
+        let dx = Tensor::from_vec(unsafe { dx.done() }, x.shape(), x.device())?;
+        let dscale = scale.track_op().then(|| {
+            let sums = columns::product_sums(&xs, &dys, scales.len());
+            Tensor::from_vec(sums, scale.shape(), scale.device())
+        });
+        Ok((Some(dx), dscale.transpose()?, Some(dy.clone())))
+    }
+}
+
+vectorized! {
+    fn add_rows(y: &mut [Slot], x: &[f32], scale: &[f32], shortcut: &[f32]) {
+        let rows = y.chunks_exact_mut(scale.len()).zip(x.chunks_exact(scale.len())).zip(shortcut.chunks_exact(scale.len()));
+        for ((y, x), shortcut) in rows {
+            for (((y, &x), &scale), &shortcut) in y.iter_mut().zip(x).zip(scale).zip(shortcut) {
+                y.write(x.mul_add(scale, shortcut));
+            }
+        }
+    }
+
+    fn scale_rows(dx: &mut [Slot], dy: &[f32], scale: &[f32]) {
+        for (dx, dy) in dx.chunks_exact_mut(scale.len()).zip(dy.chunks_exact(scale.len())) {
+            for ((dx, &dy), &scale) in dx.iter_mut().zip(dy).zip(scale) {
+                dx.write(dy * scale);
+            }
+        }
+    }
+}
