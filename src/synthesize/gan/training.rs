@@ -26,6 +26,8 @@ use std::{collections::BTreeMap, path::Path};
 const CHECKPOINT_EVERY: u64 = 50;
 /// Images made at a time.
 const PAINTED: usize = 64;
+/// Batches of noise that batch normalization's statistics are taken over.
+const STATISTICS_BATCHES: u64 = 16;
 
 /// Both networks, their optimizers, the average that makes the images, and how far they are.
 pub struct Trainer<'a> {
@@ -209,6 +211,7 @@ impl<'a> Trainer<'a> {
         for (weight, average) in generator_weights(&self.params).zip(&self.average) {
             weight.var().set(average)?;
         }
+        self.take_statistics()?;
         let (key, classes, size) = (Key::new(self.gan.seed).named("gan images"), self.real.classes, self.gan.size);
         let label = |target: usize| training.class(self.gan.label.as_deref(), target);
         for start in (0..self.gan.images).step_by(PAINTED) {
@@ -222,6 +225,19 @@ impl<'a> Trainer<'a> {
                 let pixels = image.iter().map(|value| ((value + 1.0) * 127.5).round() as u8).collect();
                 sink(Image { width: size, height: size, pixels }, label(target))?;
             }
+        }
+        Ok(())
+    }
+
+    /// Batch normalization's statistics of the averaged weights, over a few batches of noise: the average of those that the
+    /// moving weights had does not fit them, and washes images out. BigGAN's "standing statistics", arXiv:1809.11096.
+    fn take_statistics(&self) -> Result<()> {
+        let key = Key::new(self.gan.seed).named("gan statistics");
+        for seen in 1..=STATISTICS_BATCHES {
+            let noise = noise(PAINTED, self.gan.noise, key.with(seen))?;
+            let classes = one_hot((0..PAINTED).map(|index| (index % self.real.classes) as u32), self.real.classes)?;
+            let pass = Pass { momentum: Some(1.0 / seen as f64), ..Pass::train(key) };
+            self.generator.forward(&noise, &classes, &pass)?;
         }
         Ok(())
     }
