@@ -376,7 +376,8 @@ fn every_shipped_file_plans() {
     for path in files("experiments") {
         let stem = path.file_stem().expect("a name").to_string_lossy().into_owned();
         let sets = match stem.as_str() {
-            "ffdi" | "folder" => vec![format!("data.{stem}.root={}", at(&stem).display())],
+            "ffdi" | "competition" => vec![format!("data.ffdi.root={}", at("ffdi").display())],
+            "folder" => vec![format!("data.folder.root={}", at("folder").display())],
             _ => Vec::new(),
         };
         let file = ExperimentFile::load(&path, &sets).unwrap_or_else(|error| panic!("{}", error));
