@@ -46,11 +46,16 @@ pub fn load_halves(model: &Model, paths: &[PathBuf]) -> Result<Vec<String>> {
     }
 }
 
+/// The files of timm's pretrained weights for a model, from wherever they are found first.
+pub fn fetch_pretrained(model: &Model, places: &Places, progress: Progress) -> Result<Vec<PathBuf>> {
+    let names = model.architecture.pretrained_names();
+    names.iter().map(|name| fetch(name, places, &mut *progress)).collect()
+}
+
 /// Loads timm's pretrained weights into a model, from wherever they are found first: the files they came from, and the
 /// names of the classifier's parameters where those keep their fresh values.
 pub fn load_pretrained(model: &Model, places: &Places, progress: Progress) -> Result<(Vec<PathBuf>, Vec<String>)> {
-    let names = model.architecture.pretrained_names();
-    let paths = names.iter().map(|name| fetch(name, places, &mut *progress)).collect::<Result<Vec<_>>>()?;
+    let paths = fetch_pretrained(model, places, progress)?;
     let fresh = load_halves(model, &paths)?;
     Ok((paths, fresh))
 }

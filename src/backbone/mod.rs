@@ -14,7 +14,7 @@ mod resnetv2;
 mod vit;
 
 pub use hybrid::Hybrid;
-pub use load::{load_halves, load_pretrained, load_weights};
+pub use load::{fetch_pretrained, load_halves, load_pretrained, load_weights};
 
 use crate::{
     error::{Error, Result},

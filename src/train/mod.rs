@@ -12,10 +12,7 @@ pub use batches::{Images, Normalize};
 pub use evaluate::{Evaluation, evaluate, score, softmax};
 
 use crate::{
-    backbone::{
-        self, Model,
-        pretrained::{self, Places},
-    },
+    backbone::{self, Model, pretrained::Places},
     data::Dataset,
     error::{Cause, Error, Result},
     event::{Event, Split, Values},
@@ -299,8 +296,7 @@ fn pretrained_weights(model: &Model, spec: &BackboneSpec, emit: &mut Emit) -> Re
     if spec.weights.is_some() || spec.pretrained == UsePretrained::No {
         return Ok(None);
     }
-    let (names, places) = (model.architecture.pretrained_names(), Places::from_env());
-    match names.iter().map(|name| pretrained::fetch(name, &places, &mut |_, _| {})).collect::<Result<_>>() {
+    match backbone::fetch_pretrained(model, &Places::from_env(), &mut |_, _| {}) {
         Err(error) if spec.pretrained == UsePretrained::IfAvailable => {
             eprintln!("{error}");
             let message = format!("{} started from scratch: its pretrained weights were not available", spec.name);

@@ -9,13 +9,9 @@ from PIL import Image
 from torchvision.transforms import functional as F
 from torchvision.transforms import v2
 
+from pictures import picture
+
 torch.set_num_threads(1)
-
-
-def picture(width, height):
-    y, x, c = np.mgrid[0:height, 0:width, 0:3]
-    value = (x * (3 + 2 * c) + y * (5 - c) + ((x * y) >> (2 + c)) + c * 40) & 255
-    return Image.fromarray(value.astype(np.uint8))
 
 
 def all_colours():

@@ -10,20 +10,9 @@ from torchvision.transforms import functional as F
 from torchvision.transforms.v2 import functional as F2
 from timm.data import auto_augment
 
+from pictures import dim, picture
+
 torch.set_num_threads(1)
-
-
-def picture(width, height):
-    y, x, c = np.mgrid[0:height, 0:width, 0:3]
-    value = (x * (3 + 2 * c) + y * (5 - c) + ((x * y) >> (2 + c)) + c * 40) & 255
-    return Image.fromarray(value.astype(np.uint8))
-
-
-def dim(width, height):
-    """The picture in a part of the levels, another part for each channel."""
-    c = np.arange(3)
-    value = 30 + 10 * c + ((np.asarray(picture(width, height), dtype=np.int64) * (3 + c)) >> 3)
-    return Image.fromarray(value.astype(np.uint8))
 
 
 def plain(width, height):

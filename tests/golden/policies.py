@@ -11,6 +11,8 @@ from timm.data import auto_augment
 from torchvision.transforms import InterpolationMode, autoaugment as A
 from torchvision.transforms import functional as F
 
+from pictures import dim, picture
+
 torch.set_num_threads(1)
 
 
@@ -24,18 +26,6 @@ def linspace(start, end, steps, original=torch.linspace):
 
 torch.linspace = linspace
 SIZES = [(24, 20), (37, 29)]
-
-
-def picture(width, height):
-    y, x, c = np.mgrid[0:height, 0:width, 0:3]
-    value = (x * (3 + 2 * c) + y * (5 - c) + ((x * y) >> (2 + c)) + c * 40) & 255
-    return Image.fromarray(value.astype(np.uint8))
-
-
-def dim(width, height):
-    c = np.arange(3)
-    value = 30 + 10 * c + ((np.asarray(picture(width, height), dtype=np.int64) * (3 + c)) >> 3)
-    return Image.fromarray(value.astype(np.uint8))
 
 
 def digest(image):
