@@ -102,6 +102,13 @@ fn an_unknown_name_gets_the_nearest() {
     assert!(error.contains("did you mean `random_horizontal_flip`?"), "{error}");
 }
 
+#[test]
+fn a_key_inside_a_table_answers_to_its_bare_name() {
+    assert!(explain(Some("hybrid")).expect("one key").starts_with("backbone.hybrid\n"));
+    let error = explain(Some("lr")).expect_err("several keys").to_string();
+    assert!(error.contains("optimizer.adam.lr") && error.contains("optimizer.sgd.lr"), "{error}");
+}
+
 /// What a reference of the schema means.
 fn resolved<'a>(schema: &'a Value, node: &'a Value) -> &'a Value {
     let inner = node.get("allOf").and_then(|all| all.get(0)).unwrap_or(node);

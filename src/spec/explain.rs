@@ -15,16 +15,22 @@ use serde_json::Value as Json;
 /// overview of every key.
 pub fn explain(name: Option<&str>) -> Result<String> {
     let Some(name) = name else { return Ok(overview()) };
-    let pages: Vec<String> =
-        topics().into_iter().filter(|topic| topic.answers(name)).map(|topic| topic.page()).collect();
-    match pages.is_empty() {
-        false => Ok(pages.join("\n")),
-        true => Err(Error::user(unknown(name))),
+    let topics = topics();
+    let pages: Vec<String> = topics.iter().filter(|topic| topic.answers(name)).map(Topic::page).collect();
+    // A key inside a table or a component, by its bare name.
+    let inner: Vec<&Topic> = topics.iter().filter(|topic| topic.name() == name).collect();
+    match (pages.is_empty(), inner.as_slice()) {
+        (false, _) => Ok(pages.join("\n")),
+        (true, []) => Err(Error::user(unknown(&topics, name))),
+        (true, [topic]) => Ok(topic.page()),
+        (true, several) => {
+            let paths = several.iter().map(|topic| topic.path.as_str()).collect::<Vec<_>>().join(", ");
+            Err(Error::user(format!("`{name}` is a key of several tables; name one: {paths}")))
+        }
     }
 }
 
-fn unknown(name: &str) -> String {
-    let topics = topics();
+fn unknown(topics: &[Topic], name: &str) -> String {
     let names = topics.iter().flat_map(|topic| [topic.name(), topic.path.as_str()]);
     let hint = nearest(name, names).map(|near| format!("; did you mean `{near}`?")).unwrap_or_default();
     format!("nothing is called `{name}`{hint}\n`runner explain` without a name lists everything")
