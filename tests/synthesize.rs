@@ -11,7 +11,7 @@ use runner::{
         self, Synthesizer, SynthesizerSpec, Training,
         gan::{
             Gan, Trainer,
-            diff_augment::{Change, diff_augment},
+            diff_augment::{Change, Policy, diff_augment},
         },
         self_blend::{SelfBlend, jitter},
     },
@@ -158,7 +158,8 @@ fn augmentations_that_gradients_flow_through_are_the_originals() {
 /// Means, ends and spans of what is drawn, at 32 pixels.
 #[test]
 fn changes_are_drawn_as_the_original_draws_them() {
-    let draw = |i: u64| Change::draw(32, &mut Key::new(5).with(i).rng());
+    let change = |policy: Policy, i: u64| policy.draw(32, &mut Key::new(5).with(i).rng());
+    let draw = |i: u64| change(Policy::ColourTranslation, i).unwrap();
     let all: Vec<Change> = (0..20_000).map(draw).collect();
     let mean = |of: &dyn Fn(&Change) -> f64| all.iter().map(of).sum::<f64>() / all.len() as f64;
     let variance = |of: &dyn Fn(&Change) -> f64| mean(&|c| of(c).powi(2)) - mean(of).powi(2);
@@ -171,6 +172,8 @@ fn changes_are_drawn_as_the_original_draws_them() {
     }
     let shifts: BTreeSet<i32> = all.iter().flat_map(|c| c.shift).collect();
     assert_eq!(shifts, (-4..=4).collect());
+    let moved = Change { brightness: 0.0, saturation: 1.0, contrast: 1.0, shift: all[0].shift };
+    assert_eq!((change(Policy::Translation, 0), change(Policy::None, 0)), (Some(moved), None));
 }
 
 fn pattern() -> Image {

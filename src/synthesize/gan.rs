@@ -7,6 +7,7 @@ mod training;
 
 use super::{Sink, Synthesizer, Training};
 use crate::error::Result;
+use diff_augment::Policy;
 use garde::Validate;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -66,9 +67,9 @@ pub struct Gan {
     #[garde(range(min = 0.0, max = 1.0))]
     #[schemars(range(min = 0.0, max = 1.0))]
     pub ema: f64,
-    /// Shows the discriminator all images under random colours and shifts: so a GAN can learn from few images.
+    /// Shows the discriminator all images changed at random: so a GAN can learn from few images.
     #[garde(skip)]
-    pub diff_augment: bool,
+    pub diff_augment: Policy,
     /// Another seed trains another network.
     #[garde(skip)]
     pub seed: u64,
@@ -83,12 +84,12 @@ impl Default for Gan {
             size: 32,
             steps: 1500,
             batch_size: 32,
-            width: 32,
+            width: 24,
             noise: 64,
             generator_lr: 1e-4,
             discriminator_lr: 4e-4,
             ema: 0.995,
-            diff_augment: true,
+            diff_augment: Policy::default(),
             seed: 0,
         }
     }

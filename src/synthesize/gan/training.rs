@@ -149,10 +149,7 @@ impl<'a> Trainer<'a> {
         let made_classes = one_hot(draw("made").into_iter().map(|index| self.real.targets[index]), self.real.classes)?;
         let noise = noise(count, self.gan.noise, key.named("noise"))?;
         let mut draws = key.named("augment").rng();
-        let mut changes = || match self.gan.diff_augment {
-            true => Some((0..count).map(|_| Change::draw(self.gan.size, &mut draws)).collect::<Vec<_>>()),
-            false => None,
-        };
+        let mut changes = || (0..count).map(|_| self.gan.diff_augment.draw(self.gan.size, &mut draws)).collect();
         let (losses, _) = self.play(&real, &real_classes, &noise, &made_classes, [changes(), changes(), changes()])?;
         self.follow()?;
         match losses.discriminator.is_finite() && losses.generator.is_finite() {
