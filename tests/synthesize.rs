@@ -159,7 +159,7 @@ fn augmentations_that_gradients_flow_through_are_the_originals() {
 #[test]
 fn changes_are_drawn_as_the_original_draws_them() {
     let change = |policy: Policy, i: u64| policy.draw(32, &mut Key::new(5).with(i).rng());
-    let draw = |i: u64| change(Policy::ColourTranslation, i).unwrap();
+    let draw = |i: u64| change(Policy::ColorTranslation, i).unwrap();
     let all: Vec<Change> = (0..20_000).map(draw).collect();
     let mean = |of: &dyn Fn(&Change) -> f64| all.iter().map(of).sum::<f64>() / all.len() as f64;
     let variance = |of: &dyn Fn(&Change) -> f64| mean(&|c| of(c).powi(2)) - mean(of).powi(2);

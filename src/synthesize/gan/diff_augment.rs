@@ -21,7 +21,7 @@ pub enum Policy {
     Translation,
     /// Moved, and in other colours: for long trainings on very few images. Under random colours it hardly shows that
     /// made images all have the same ones: after 1500 steps the generator makes one and the same image of a class.
-    ColourTranslation,
+    ColorTranslation,
 }
 
 /// What happens to one image.
@@ -46,7 +46,7 @@ impl Policy {
         match self {
             Self::None => None,
             Self::Translation => Some(moved),
-            Self::ColourTranslation => Some(Change {
+            Self::ColorTranslation => Some(Change {
                 brightness: (rng.uniform() - 0.5) as f32,
                 saturation: (rng.uniform() * 2.0) as f32,
                 contrast: (rng.uniform() + 0.5) as f32,
