@@ -22,6 +22,7 @@ pub struct Study {
     pub larger_is_better: bool,
     /// What a pair of values shares: a seed, or a seed and a fold.
     pub unit: Unit,
+    /// The file's first experiment, then the others from the best mean metric to the worst.
     pub arms: Vec<Arm>,
     pub runs: Vec<SweepRun>,
     /// Warnings and the runs they are about.
@@ -99,6 +100,7 @@ impl Study {
         let (warnings, curves) = Default::default();
         let mut study = Self { sweep: found, metric, larger_is_better, unit, arms, runs, warnings, curves };
         study.choose();
+        study.rank();
         study.compare();
         Ok(study)
     }
@@ -123,10 +125,24 @@ impl Study {
 
     /// The experiment of best mean metric.
     pub fn best(&self) -> Option<&Arm> {
-        let sign = if self.larger_is_better { 1.0 } else { -1.0 };
-        let mean = |arm| Some(sign * statistics::mean(&self.chosen_values(arm, &self.metric))?);
-        let valued = self.arms.iter().filter_map(|arm| Some((arm, mean(arm)?)));
+        let valued = self.arms.iter().filter_map(|arm| Some((arm, self.merit(arm)?)));
         valued.reduce(|best, next| if next.1 > best.1 { next } else { best }).map(|(arm, _)| arm)
+    }
+
+    /// An experiment's mean metric, turned so that larger is better.
+    fn merit(&self, arm: &Arm) -> Option<f64> {
+        let sign = if self.larger_is_better { 1.0 } else { -1.0 };
+        Some(sign * statistics::mean(&self.chosen_values(arm, &self.metric))?)
+    }
+
+    /// The first experiment, which the others are compared with, then those, the best first; without a value, last.
+    fn rank(&mut self) {
+        let merits: Vec<f64> = self.arms.iter().map(|arm| self.merit(arm).unwrap_or(f64::NEG_INFINITY)).collect();
+        let mut ranked: Vec<(f64, Arm)> = merits.into_iter().zip(std::mem::take(&mut self.arms)).collect();
+        if let [_, others @ ..] = ranked.as_mut_slice() {
+            others.sort_by(|a, b| b.0.total_cmp(&a.0));
+        }
+        self.arms = ranked.into_iter().map(|(_, arm)| arm).collect();
     }
 
     /// Distinct runs by status.
