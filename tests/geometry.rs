@@ -439,6 +439,89 @@ fn affine_draws_evenly_and_whole_pixels() {
     assert_eq!(image, picture([20, 30]));
 }
 
+/// Values drawn evenly between two ends: their mean and spread, up to five standard errors.
+fn assert_even(what: &str, values: &[f64], [low, high]: [f64; 2]) {
+    let ((mean, std), spread) = (mean_and_std(values), (high - low) / 12f64.sqrt());
+    let error = 5.0 * spread / (values.len() as f64).sqrt();
+    assert!((mean - (low + high) / 2.0).abs() < error, "{what}: mean {mean} between {low} and {high}");
+    assert!((std - spread).abs() < error, "{what}: spread {std}, not {spread}");
+}
+
+/// The angle is read from where a dot on the right has gone.
+#[test]
+fn rotations_are_drawn_evenly() {
+    let list: Vec<AugmentSpec> =
+        vec![toml::from_str("random_rotation = { degrees = [-20, 50], interpolation = \"bilinear\" }").unwrap()];
+    let angle = |i| {
+        let mut image = Image::new(121, 121);
+        (0..9).for_each(|at| image.set_pixel(106 + at % 3, 59 + at / 3, [255; 3]));
+        augment::sample(&list, &mut image, &CONTEXT, Key::new(8).with(i)).unwrap();
+        let places = (0..121 * 121).map(|at| ((at % 121) as f64 - 60.0, (at / 121) as f64 - 60.0));
+        let weighed = places.zip(image.pixels.chunks_exact(3)).map(|((x, y), pixel)| (x, y, f64::from(pixel[0])));
+        let (x, y) = weighed.fold((0.0, 0.0), |(sx, sy), (x, y, weight)| (sx + weight * x, sy + weight * y));
+        // Counter-clockwise on an image whose rows go down.
+        (-y).atan2(x).to_degrees()
+    };
+    let angles: Vec<f64> = (0..1500).map(angle).collect();
+    assert!(angles.iter().all(|angle| (-20.5..=50.5).contains(angle)));
+    assert_even("angle", &angles, [-20.0, 50.0]);
+}
+
+/// Without smoothing, a slope of two levels a pixel shows how far each pixel moved.
+#[test]
+fn elastic_noise_is_drawn_evenly() {
+    let elastic = Elastic { alpha: 20.0, sigma: 0.0, ..Default::default() };
+    for axis in [0, 1] {
+        let mut image = Image::new(100, 100);
+        let value = |x: usize, y: usize| 2 * [x, y][axis] as u8 + 20;
+        (0..10_000).for_each(|at| image.set_pixel(at % 100, at / 100, [value(at % 100, at / 100); 3]));
+        elastic.sample(&mut image, &mut Key::new(9).rng()).unwrap();
+        let inner =
+            (0..10_000).map(|at| (at % 100, at / 100)).filter(|(x, y)| (12..88).contains(x) && (12..88).contains(y));
+        let moved: Vec<f64> =
+            inner.map(|(x, y)| (f64::from(image.pixel(x, y)[0]) - f64::from(value(x, y))) / 2.0).collect();
+        assert!(moved.iter().all(|pixels| pixels.abs() <= 10.25));
+        assert_even("pixels moved", &moved, [-10.0, 10.0]);
+    }
+}
+
+/// A hole of two pixels ends one behind its centre.
+#[test]
+fn holes_of_cutout_lie_anywhere_as_often() {
+    let images = outcomes("cutout = { length = 2, fill = [0, 0, 0] }", [40, 30], &CONTEXT, 4000);
+    let centers = images.iter().map(|image| {
+        let erased = |at: &usize| image.pixel(at % 40, at / 40) == [0; 3];
+        let last = (0..40 * 30).rev().find(erased).expect("a hole");
+        [(last % 40) as f64, (last / 40) as f64]
+    });
+    let centers: Vec<[f64; 2]> = centers.collect();
+    for (axis, size) in [(0, 40.0), (1, 30.0)] {
+        let values: Vec<f64> = centers.iter().map(|center| center[axis]).collect();
+        // Whole numbers below `size` spread as an interval half a pixel longer at each end.
+        assert_even("centre", &values, [-0.5, size - 0.5]);
+    }
+}
+
+/// Without a turn, squares of `d - bar` by `d - bar` in every `d` by `d` are erased, in as many images as told.
+#[test]
+fn grids_are_drawn_as_often_as_told_and_start_anywhere() {
+    let text = "grid_mask = { d = [10, 11], rotate = 1, ratio = 0.4, mode = \"squares\", p = 0.7, fill = [0, 0, 0] }";
+    let images = outcomes(text, [40, 40], &CONTEXT, 3000);
+    let erased = |image: &Image| image.pixels.chunks_exact(3).filter(|pixel| *pixel == [0; 3]).count();
+    let drawn: Vec<&Image> = images.iter().filter(|image| erased(image) > 0).collect();
+    let share = drawn.len() as f64 / images.len() as f64;
+    assert!((share - 0.7).abs() < 5.0 * (0.21f64 / 3000.0).sqrt(), "{share} of the images");
+    assert!(drawn.iter().all(|image| erased(image) == 16 * 36), "{}", erased(drawn[0]));
+    for along in [0, 1] {
+        let black = |image: &Image, at: usize| {
+            (0..40).any(|other| image.pixel([at, other][along], [other, at][along]) == [0; 3])
+        };
+        // The first square behind a bar starts at one of ten places.
+        let start = |image: &&Image| (0..10).find(|&at| black(image, at + 1) && !black(image, at)).unwrap_or(9) as f64;
+        assert_even("start", &drawn.iter().map(start).collect::<Vec<_>>(), [-0.5, 9.5]);
+    }
+}
+
 /// Applies an entry under many keys to a picture whose pixels tell their place.
 fn outcomes(text: &str, size: [usize; 2], context: &Context, count: u64) -> Vec<Image> {
     let list: Vec<AugmentSpec> = vec![toml::from_str(text).unwrap()];
