@@ -388,6 +388,25 @@ fn swa_is_the_plain_mean_of_epochs() {
     }
 }
 
+/// Every family, with dropping: what is computed again is the same, and so are the gradients.
+#[test]
+fn gradient_checkpointing_changes_no_bit() {
+    let hybrid = json!({ "cnn": "resnet18", "stage": 2, "vit": "vit_tiny_patch16_224" });
+    let mut backbones: Vec<Value> = ["resnet18", "efficientnet_b0", "mobilenetv3_small_100", "convnext_atto"]
+        .into_iter()
+        .chain(["vit_tiny_patch16_224", "vit_tiny_r_s16_p8_224"])
+        .map(|name| json!({ "name": name, "drop_rate": 0.1, "drop_path": 0.2 }))
+        .collect();
+    let name = runner::backbone::Hybrid::name("resnet18", 2, "vit_tiny_patch16_224");
+    backbones.push(json!({ "name": name, "hybrid": hybrid }));
+    for mut backbone in backbones {
+        let change = |backbone: &Value| json!({ "epochs": 1, "backbone": backbone });
+        let plain = finished(&spec(change(&backbone)), 1);
+        backbone["grad_checkpointing"] = true.into();
+        assert_eq!(numbers(&finished(&spec(change(&backbone)), 1)), numbers(&plain), "{backbone}");
+    }
+}
+
 /// What a greedy soup comes to, told from the epochs' own weights.
 #[test]
 fn a_soup_is_the_mean_of_its_best_epochs_and_no_worse_than_the_best() {

@@ -2,7 +2,7 @@
 
 use super::{
     Backbone, Entry, Options, Pretrained,
-    parts::{Classifier, Point},
+    parts::{Classifier, Point, Segment},
 };
 use crate::{
     error::Result,
@@ -125,12 +125,10 @@ impl ConvNeXt {
 }
 
 impl Backbone for ConvNeXt {
-    fn features(&self, images: &Tensor, pass: &Pass) -> Result<Tensor> {
-        let mut x = self.stem.1.forward(&self.stem.0.forward(images, pass)?, pass)?;
-        for stage in &self.stages {
-            x = stage.forward(&x, pass)?;
-        }
-        self.norm.forward(&ops::global_avg_pool(&x)?, pass)
+    fn segments(&self) -> Vec<Segment<'_>> {
+        let stem: Segment = Box::new(|x, pass| self.stem.1.forward(&self.stem.0.forward(x, pass)?, pass));
+        let tail: Segment = Box::new(|x, pass| self.norm.forward(&ops::global_avg_pool(x)?, pass));
+        std::iter::once(stem).chain(self.stages.iter().flat_map(Stage::segments)).chain([tail]).collect()
     }
 
     fn head(&self, features: &Tensor, pass: &Pass) -> Result<Tensor> {
@@ -158,15 +156,13 @@ impl Stage {
         Ok(Self { downsample, blocks: rates.iter().enumerate().map(block).collect::<Result<_>>()? })
     }
 
-    fn forward(&self, x: &Tensor, pass: &Pass) -> Result<Tensor> {
-        let mut x = match &self.downsample {
-            Some((norm, conv)) => conv.forward(&norm.forward(x, pass)?, pass)?,
-            None => x.clone(),
-        };
-        for block in &self.blocks {
-            x = block.forward(&x, pass)?;
-        }
-        Ok(x)
+    fn segments(&self) -> Vec<Segment<'_>> {
+        let downsample = self
+            .downsample
+            .iter()
+            .map(|(norm, conv)| -> Segment { Box::new(move |x, pass| conv.forward(&norm.forward(x, pass)?, pass)) });
+        let blocks = self.blocks.iter().map(|block| -> Segment { Box::new(move |x, pass| block.forward(x, pass)) });
+        downsample.chain(blocks).collect()
     }
 }
 

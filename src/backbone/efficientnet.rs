@@ -4,7 +4,7 @@ use super::{
     Backbone, Entry, Options, Pretrained,
     hybrid::{BuildTrunk, Trunk, halved},
     inverted::{Block, Shape, Squeeze, classifier_init, layer, point, round_channels},
-    parts::{Classifier, ConvNorm, FeatureMap},
+    parts::{Classifier, ConvNorm, FeatureMap, Segment},
 };
 use crate::{
     error::Result,
@@ -166,12 +166,10 @@ impl Body {
 }
 
 impl FeatureMap for Body {
-    fn forward(&self, images: &Tensor, pass: &Pass) -> Result<Tensor> {
-        let mut x = self.stem.forward(images, pass)?;
-        for block in &self.blocks {
-            x = block.forward(&x, pass)?;
-        }
-        Ok(x)
+    fn segments(&self) -> Vec<Segment<'_>> {
+        let stem: Segment = Box::new(|x, pass| self.stem.forward(x, pass));
+        let blocks = self.blocks.iter().map(|block| -> Segment { Box::new(move |x, pass| block.forward(x, pass)) });
+        std::iter::once(stem).chain(blocks).collect()
     }
 
     fn channels(&self) -> usize {
@@ -180,8 +178,10 @@ impl FeatureMap for Body {
 }
 
 impl Backbone for EfficientNet {
-    fn features(&self, images: &Tensor, pass: &Pass) -> Result<Tensor> {
-        ops::global_avg_pool(&self.head.forward(&self.body.forward(images, pass)?, pass)?)
+    fn segments(&self) -> Vec<Segment<'_>> {
+        let mut segments = self.body.segments();
+        segments.push(Box::new(|x, pass| ops::global_avg_pool(&self.head.forward(x, pass)?)));
+        segments
     }
 
     fn head(&self, features: &Tensor, pass: &Pass) -> Result<Tensor> {

@@ -3,7 +3,7 @@
 use super::{
     Backbone, Entry, Options, Pretrained,
     inverted::{Block, Shape, Squeeze, classifier_init, layer, point, round_channels},
-    parts::{Classifier, ConvNorm, Point},
+    parts::{Classifier, ConvNorm, Point, Segment},
 };
 use crate::{
     error::Result,
@@ -140,12 +140,12 @@ impl Line {
 }
 
 impl Backbone for MobileNetV3 {
-    fn features(&self, images: &Tensor, pass: &Pass) -> Result<Tensor> {
-        let mut x = self.stem.forward(images, pass)?;
-        for block in &self.blocks {
-            x = block.forward(&x, pass)?;
-        }
-        self.head.forward(&ops::global_avg_pool(&self.last.forward(&x, pass)?)?, pass)
+    fn segments(&self) -> Vec<Segment<'_>> {
+        let stem: Segment = Box::new(|x, pass| self.stem.forward(x, pass));
+        let blocks = self.blocks.iter().map(|block| -> Segment { Box::new(move |x, pass| block.forward(x, pass)) });
+        let tail: Segment =
+            Box::new(|x, pass| self.head.forward(&ops::global_avg_pool(&self.last.forward(x, pass)?)?, pass));
+        std::iter::once(stem).chain(blocks).chain([tail]).collect()
     }
 
     fn head(&self, features: &Tensor, pass: &Pass) -> Result<Tensor> {

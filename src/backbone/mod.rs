@@ -20,6 +20,7 @@ mod vit;
 
 pub use hybrid::Hybrid;
 pub use load::{fetch_pretrained, load_halves, load_pretrained, load_weights};
+pub use parts::Segment;
 
 use crate::{
     error::{Error, Result},
@@ -62,11 +63,16 @@ pub static BACKBONES: &[Entry] = &[
 
 /// A classifier: images to features to logits.
 pub trait Backbone: Send + Sync {
-    /// `(N, H, W, in_channels)` normalized images to `(N, width)` pooled features.
-    fn features(&self, images: &Tensor, pass: &Pass) -> Result<Tensor>;
+    /// The way from `(N, H, W, in_channels)` normalized images to `(N, width)` pooled features, a block at a time.
+    fn segments(&self) -> Vec<Segment<'_>>;
 
     /// `(N, width)` pooled features to `(N, classes)` logits.
     fn head(&self, features: &Tensor, pass: &Pass) -> Result<Tensor>;
+
+    /// `(N, H, W, in_channels)` normalized images to `(N, width)` pooled features.
+    fn features(&self, images: &Tensor, pass: &Pass) -> Result<Tensor> {
+        self.segments().iter().try_fold(images.clone(), |x, segment| segment(&x, pass))
+    }
 
     /// `(N, H, W, in_channels)` normalized images to `(N, classes)` logits.
     fn forward(&self, images: &Tensor, pass: &Pass) -> Result<Tensor> {

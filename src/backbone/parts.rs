@@ -133,10 +133,13 @@ impl ChannelAttention {
     }
 }
 
+/// A part of a backbone that only its neighbours' values connect with the rest.
+pub type Segment<'a> = Box<dyn Fn(&Tensor, &Pass) -> Result<Tensor> + 'a>;
+
 /// The convolutional part of a hybrid: images to a feature map.
 pub trait FeatureMap: Send + Sync {
-    /// `(N, H, W, in_channels)` normalized images to `(N, H', W', channels)`.
-    fn forward(&self, images: &Tensor, pass: &Pass) -> Result<Tensor>;
+    /// The way from `(N, H, W, in_channels)` normalized images to `(N, H', W', channels)`, a block at a time.
+    fn segments(&self) -> Vec<Segment<'_>>;
 
     fn channels(&self) -> usize;
 }

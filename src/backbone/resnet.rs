@@ -3,7 +3,7 @@
 use super::{
     Backbone, Entry, Options, Pretrained,
     hybrid::{BuildTrunk, Trunk, halved},
-    parts::{ChannelAttention, Classifier, ConvNorm, FeatureMap, SqueezeExcite},
+    parts::{ChannelAttention, Classifier, ConvNorm, FeatureMap, Segment, SqueezeExcite},
 };
 use crate::{
     error::Result,
@@ -243,12 +243,11 @@ impl Body {
 }
 
 impl FeatureMap for Body {
-    fn forward(&self, images: &Tensor, pass: &Pass) -> Result<Tensor> {
-        let mut x = ops::max_pool2d(&through(&self.stem, images, pass)?, Window::square(3, 2, 1))?;
-        for block in &self.blocks {
-            x = block.forward(&x, pass)?;
-        }
-        Ok(x)
+    fn segments(&self) -> Vec<Segment<'_>> {
+        let stem: Segment =
+            Box::new(|x, pass| ops::max_pool2d(&through(&self.stem, x, pass)?, Window::square(3, 2, 1)));
+        let blocks = self.blocks.iter().map(|block| -> Segment { Box::new(move |x, pass| block.forward(x, pass)) });
+        std::iter::once(stem).chain(blocks).collect()
     }
 
     fn channels(&self) -> usize {
@@ -270,8 +269,10 @@ fn stem(b: &Builder, inputs: usize, deep: bool) -> Result<Vec<ConvNorm>> {
 }
 
 impl Backbone for ResNet {
-    fn features(&self, images: &Tensor, pass: &Pass) -> Result<Tensor> {
-        ops::global_avg_pool(&self.body.forward(images, pass)?)
+    fn segments(&self) -> Vec<Segment<'_>> {
+        let mut segments = self.body.segments();
+        segments.push(Box::new(|x, _| ops::global_avg_pool(x)));
+        segments
     }
 
     fn head(&self, features: &Tensor, pass: &Pass) -> Result<Tensor> {

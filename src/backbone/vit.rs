@@ -3,7 +3,7 @@
 
 use super::{
     Backbone, Entry, Options, Pretrained,
-    parts::{Classifier, FeatureMap},
+    parts::{Classifier, FeatureMap, Segment},
     resnetv2::ResNetV2,
 };
 use crate::{
@@ -181,14 +181,15 @@ impl Vit {
 }
 
 impl Backbone for Vit {
-    fn features(&self, images: &Tensor, pass: &Pass) -> Result<Tensor> {
-        let patches = self.embed.forward(images, pass)?;
-        let mut x = ops::tokens(&patches, &self.class.get(pass), &self.positions.get(pass))?;
-        for block in &self.blocks {
-            x = block.forward(&x, pass)?;
-        }
+    fn segments(&self) -> Vec<Segment<'_>> {
+        let map = self.embed.map.iter().flat_map(|map| map.segments());
+        let tokens: Segment = Box::new(|x, pass| {
+            ops::tokens(&self.embed.forward(x, pass)?, &self.class.get(pass), &self.positions.get(pass))
+        });
+        let blocks = self.blocks.iter().map(|block| -> Segment { Box::new(move |x, pass| block.forward(x, pass)) });
         // The norm is each token's own: those that no one reads need none.
-        self.norm.forward(&x.narrow(1, 0, 1)?.squeeze(1)?, pass)
+        let norm: Segment = Box::new(|x, pass| self.norm.forward(&x.narrow(1, 0, 1)?.squeeze(1)?, pass));
+        map.chain([tokens]).chain(blocks).chain([norm]).collect()
     }
 
     fn head(&self, features: &Tensor, pass: &Pass) -> Result<Tensor> {
@@ -222,12 +223,8 @@ impl Embed {
         Ok(Self { map, weight, bias: b.param("bias", width, init)?, patch })
     }
 
-    /// `(N, H, W, channels)` to `(N, patches, width)`, row after row.
-    fn forward(&self, images: &Tensor, pass: &Pass) -> Result<Tensor> {
-        let x = match &self.map {
-            Some(map) => &map.forward(images, pass)?,
-            None => images,
-        };
+    /// The image, or its feature map where there is one, `(N, H, W, channels)`, to `(N, patches, width)`, row after row.
+    fn forward(&self, x: &Tensor, pass: &Pass) -> Result<Tensor> {
         let (n, h, w, c) = x.dims4()?;
         let (p, rows, columns) = (self.patch, h / self.patch, w / self.patch);
         if p == 0 || [rows * p, columns * p] != [h, w] {

@@ -128,6 +128,25 @@ impl Swa {
     }
 }
 
+/// Exponential moving average of the weights, as timm's `ModelEmaV3`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema, Validate)]
+#[serde(deny_unknown_fields, default)]
+pub struct Ema {
+    /// Share of the old average that each step keeps.
+    #[garde(range(min = 0.0, max = 1.0))]
+    #[schemars(range(min = 0.0, max = 1.0))]
+    pub decay: f64,
+    /// Uses `min(decay, (1 + step) / (10 + step))`, so that the first steps count.
+    #[garde(skip)]
+    pub warmup: bool,
+}
+
+impl Default for Ema {
+    fn default() -> Self {
+        Self { decay: 0.9998, warmup: true }
+    }
+}
+
 /// A greedy soup: when training ends, the weights of its best epochs are averaged, best first, each as long as the selected
 /// metric on the validation images does not fall; the mean becomes the run's model. Wortsman et al. 2022,
 /// arXiv:2203.05482; buffers are averaged too, as by timm's `avg_checkpoints.py`.

@@ -5,7 +5,10 @@ use super::batches::Batches;
 use crate::{
     backbone::Model,
     error::Result,
-    spec::{Ema, RunSpec, recipe::Swa},
+    spec::{
+        RunSpec,
+        recipe::{Ema, Swa},
+    },
     tensor::{
         DType, Key, Params, Pass, Tensor, Weight,
         safetensors::{Array, Stored},

@@ -4,6 +4,7 @@ mod average;
 mod batches;
 mod checkpoint;
 mod evaluate;
+mod forward;
 mod groups;
 mod objective;
 mod progress;
@@ -27,6 +28,7 @@ use crate::{
 use average::Average;
 use batches::{Batches, Chunk};
 use checkpoint::Folder;
+use forward::Forward;
 use groups::Groups;
 use objective::Objective;
 use progress::{Progress, selected};
@@ -185,12 +187,14 @@ impl<'a> Trainer<'a> {
             let batch = self.batches.load(chunk, self.progress.epoch)?;
             let key = Key::new(self.job.seed).named("drop").with(self.progress.step).with(place as u64);
             let pass = Pass { momentum: (!first).then_some(0.0), ..Pass::train(key) };
-            let (logits, loss) = self.objective.loss(&self.model, &batch, &pass)?;
+            let checkpointing = self.job.spec.backbone.grad_checkpointing;
+            let forward = Forward::new(self.model.net.as_ref(), &batch.images, pass, checkpointing)?;
+            let (logits, loss) = self.objective.loss(&self.model, &forward.features, &batch, &pass)?;
             let loss = (loss * chunk.weight)?;
             let value = f64::from(loss.to_scalar::<f32>()?);
             self.finite(value)?;
             total += value;
-            self.updater.accumulate(&loss.backward()?)?;
+            forward.backward(&loss, |gradients| self.updater.accumulate(gradients))?;
             if first {
                 self.progress.count(&batch, &logits, value / chunk.weight)?;
             }
