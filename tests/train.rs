@@ -82,6 +82,19 @@ fn numbers(events: &[Event]) -> Vec<String> {
     lines
 }
 
+/// Stopped after any of these steps and taken up again by `threads`, a run comes to the numbers of the whole one.
+fn assert_resumes(spec: &RunSpec, whole: &[Event], stops: &[u64], threads: usize) {
+    for &stop_after in stops {
+        let dir = tempfile::tempdir().unwrap();
+        let (mut events, result) = run(spec, dir.path(), 1, Some(stop_after));
+        assert_eq!(result.unwrap_err().cause, Cause::Interrupted);
+        let (rest, result) = run(spec, dir.path(), threads, None);
+        result.unwrap();
+        events.extend(rest);
+        assert_eq!(numbers(&events), numbers(whole), "stopped after step {stop_after}");
+    }
+}
+
 #[test]
 fn images_are_cropped_from_their_loaded_size() {
     let run = |augment: Value| {
@@ -183,15 +196,7 @@ fn a_sampled_and_growing_run_resumes_to_the_same_bits() {
         "augment": [{ "random_horizontal_flip": {} }, { "mixup": {} }],
     }));
     let whole = finished(&spec, 1);
-    for stop_after in [2, 4] {
-        let dir = tempfile::tempdir().unwrap();
-        let (mut events, result) = run(&spec, dir.path(), 1, Some(stop_after));
-        assert_eq!(result.unwrap_err().cause, Cause::Interrupted);
-        let (rest, result) = run(&spec, dir.path(), 2, None);
-        result.unwrap();
-        events.extend(rest);
-        assert_eq!(numbers(&events), numbers(&whole), "stopped after step {stop_after}");
-    }
+    assert_resumes(&spec, &whole, &[2, 4], 2);
 }
 
 /// The first epoch of a run that grows from 16 pixels trains on what Pillow would make of the images at 16.
@@ -361,15 +366,7 @@ fn wrappers_and_averages_resume_to_the_same_bits() {
         "scheduler": { "cosine": {} },
     }));
     let whole = finished(&spec, 2);
-    for stop_after in [2, 6, 7] {
-        let dir = tempfile::tempdir().unwrap();
-        let (mut events, result) = run(&spec, dir.path(), 1, Some(stop_after));
-        assert_eq!(result.unwrap_err().cause, Cause::Interrupted);
-        let (rest, result) = run(&spec, dir.path(), 1, None);
-        result.unwrap();
-        events.extend(rest);
-        assert_eq!(numbers(&events), numbers(&whole), "stopped after step {stop_after}");
-    }
+    assert_resumes(&spec, &whole, &[2, 6, 7], 1);
 }
 
 #[test]
