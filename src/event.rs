@@ -77,6 +77,8 @@ pub enum Event {
         #[serde(serialize_with = "finite")]
         summary: Values,
     },
+    /// The attempt ended after this epoch, as far as it was asked to go; the run may go on from its checkpoint.
+    Paused { epoch: u32 },
     /// This attempt ended without completing the run.
     Failed { cause: Cause, message: String },
 }

@@ -50,7 +50,19 @@ fn spec(change: Value) -> RunSpec {
 
 /// Runs with a pool of `threads`, stopping after `stop_after` steps where given.
 fn run(spec: &RunSpec, dir: &Path, threads: usize, stop_after: Option<u64>) -> (Vec<Event>, Result<()>) {
-    let job = Job { spec, seed: 3, data: data(), device: Device::Cpu, dir, threads, attempt: 1, micro_batch: None };
+    run_until(spec, dir, None, threads, stop_after)
+}
+
+/// The same, pausing after the epoch `until` where given.
+fn run_until(
+    spec: &RunSpec,
+    dir: &Path,
+    until: Option<u32>,
+    threads: usize,
+    stop_after: Option<u64>,
+) -> (Vec<Event>, Result<()>) {
+    let device = Device::Cpu;
+    let job = Job { spec, seed: 3, data: data(), device, dir, until, threads, attempt: 1, micro_batch: None };
     rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap().install(|| {
         let (mut events, stop) = (Vec::new(), AtomicBool::new(false));
         let mut emit = |event: Event| {
@@ -93,6 +105,25 @@ fn assert_resumes(spec: &RunSpec, whole: &[Event], stops: &[u64], threads: usize
         events.extend(rest);
         assert_eq!(numbers(&events), numbers(whole), "stopped after step {stop_after}");
     }
+}
+
+#[test]
+fn a_run_that_paused_between_epochs_comes_to_the_numbers_of_the_whole_one() {
+    let spec = spec(json!({ "epochs": 4, "scheduler": { "cosine": {} } }));
+    let whole = finished(&spec, 1);
+    let dir = tempfile::tempdir().unwrap();
+    let mut events = Vec::new();
+    for (until, last) in [(Some(1), Some(1)), (Some(3), Some(3)), (Some(3), Some(3)), (Some(9), None)] {
+        let (part, result) = run_until(&spec, dir.path(), until, 1, None);
+        result.unwrap();
+        let paused = part.iter().find_map(|event| match event {
+            Event::Paused { epoch } => Some(*epoch),
+            _ => None,
+        });
+        assert_eq!(paused, last);
+        events.extend(part);
+    }
+    assert_eq!(numbers(&events), numbers(&whole));
 }
 
 #[test]
@@ -211,6 +242,7 @@ fn small_images_are_the_resized_ones() {
             data,
             device: Device::Cpu,
             dir: dir.path(),
+            until: None,
             threads: 1,
             attempt: 1,
             micro_batch: None,
@@ -269,6 +301,7 @@ fn seeds_differ_and_repeat() {
             data: data(),
             device: Device::Cpu,
             dir: dir.path(),
+            until: None,
             threads: 1,
             attempt: 1,
             micro_batch: None,
@@ -542,6 +575,7 @@ fn micro_batches_cover_each_step() {
         data: data(),
         device: Device::Cpu,
         dir: dir.path(),
+        until: None,
         threads: 1,
         attempt: 1,
         micro_batch: Some(5),

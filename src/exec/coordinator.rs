@@ -21,6 +21,7 @@ use crate::{
 use std::{
     collections::VecDeque,
     path::{Path, PathBuf},
+    rc::Rc,
     sync::mpsc::{self, Receiver, Sender},
     time::{Duration, Instant},
 };
@@ -32,8 +33,10 @@ const GRACE: Duration = Duration::from_secs(20);
 const TICK: Duration = Duration::from_millis(100);
 
 /// A run to do.
-pub struct Task<'a> {
-    pub run: &'a PlannedRun,
+pub struct Task {
+    pub run: Rc<PlannedRun>,
+    /// Pauses after this epoch; `None` goes to the end.
+    pub until: Option<u32>,
     pub dir: PathBuf,
     /// The journal is in the store up to here.
     pub offset: u64,
@@ -46,9 +49,9 @@ pub struct Task<'a> {
     ready: Instant,
 }
 
-impl<'a> Task<'a> {
-    pub fn new(run: &'a PlannedRun, dir: PathBuf, offset: u64, attempt: u32) -> Self {
-        Self { run, dir, offset, attempt, tries: 0, micro_batch: None, ready: Instant::now() }
+impl Task {
+    pub fn new(run: Rc<PlannedRun>, dir: PathBuf, offset: u64, attempt: u32) -> Self {
+        Self { run, until: None, dir, offset, attempt, tries: 0, micro_batch: None, ready: Instant::now() }
     }
 
     pub fn label(&self) -> Label {
@@ -66,10 +69,10 @@ impl<'a> Task<'a> {
 }
 
 /// A place, its worker and the run it has.
-struct Slot<'a> {
+struct Slot {
     place: Place,
     worker: Option<Worker>,
-    task: Option<Task<'a>>,
+    task: Option<Task>,
     /// The attempt's last record, once the journal has it.
     end: Option<Event>,
 }
@@ -82,8 +85,8 @@ pub struct Coordinator<'a> {
     /// Memory runs on the CPU share, in bytes; `None` where nobody counts.
     pub budget: Option<u64>,
     pub cache: PathBuf,
-    queue: VecDeque<Task<'a>>,
-    slots: Vec<Slot<'a>>,
+    queue: VecDeque<Task>,
+    slots: Vec<Slot>,
     inbox: Receiver<Message>,
     outbox: Sender<Message>,
     breaker: Breaker,
@@ -98,7 +101,7 @@ impl<'a> Coordinator<'a> {
         progress: &'a mut Progress,
         interrupts: &'a Interrupts,
         cache: &Path,
-        tasks: Vec<Task<'a>>,
+        tasks: Vec<Task>,
         places: Vec<Place>,
     ) -> Self {
         let (outbox, inbox) = mpsc::channel();
@@ -184,7 +187,7 @@ impl<'a> Coordinator<'a> {
     }
 
     /// The first run whose pause is over, if memory holds it beside those at work.
-    fn next(&mut self, index: usize) -> Option<Task<'a>> {
+    fn next(&mut self, index: usize) -> Option<Task> {
         let now = Instant::now();
         let position = self.queue.iter().position(|task| task.ready <= now)?;
         if self.slots[index].place.device == "cpu" && !self.fits(self.queue.get(position)?) {
@@ -201,7 +204,7 @@ impl<'a> Coordinator<'a> {
     }
 
     /// Gives a run to a slot.
-    fn assign(&mut self, index: usize, mut task: Task<'a>) -> Result<()> {
+    fn assign(&mut self, index: usize, mut task: Task) -> Result<()> {
         task.attempt += 1;
         task.tries += 1;
         self.progress.assigned(index, task.label());
@@ -218,7 +221,7 @@ impl<'a> Coordinator<'a> {
     }
 
     fn begin(&mut self, index: usize, task: &Task, place: Place) -> Result<()> {
-        write_spec(&task.dir, task.run)?;
+        write_spec(&task.dir, &task.run)?;
         let slot = &mut self.slots[index];
         if slot.worker.is_none() {
             slot.worker = Some(Worker::start(&place, &task.dir, self.outbox.clone())?);
@@ -232,6 +235,7 @@ impl<'a> Coordinator<'a> {
             device: place.device,
             threads: place.threads,
             attempt: task.attempt,
+            until: task.until,
             micro_batch: task.micro_batch,
         };
         slot.worker.as_mut().map_or(Ok(()), |worker| worker.run(assignment))
@@ -303,7 +307,7 @@ impl<'a> Coordinator<'a> {
         let Some(task) = &self.slots[index].task else { return Ok(()) };
         match &self.slots[index].end {
             // It had written its last record and could not say so any more.
-            Some(Event::Finished { .. }) => self.settle(index, None),
+            Some(Event::Finished { .. } | Event::Paused { .. }) => self.settle(index, None),
             Some(Event::Failed { cause, message }) => {
                 let failure = Failure { cause: *cause, message: message.clone() };
                 self.settle(index, Some(failure))
@@ -332,8 +336,7 @@ impl<'a> Coordinator<'a> {
     fn settle(&mut self, index: usize, failure: Option<Failure>) -> Result<()> {
         let Some(mut task) = self.slots[index].task.take() else { return Ok(()) };
         let Some(failure) = failure else {
-            self.outcome.finished += 1;
-            self.progress.ended(index, &Ending::Finished);
+            self.end(index);
             return Ok(());
         };
         let batch = task.micro_batch.unwrap_or(task.run.spec.batch_size).min(task.run.spec.batch_size);
@@ -364,6 +367,15 @@ impl<'a> Coordinator<'a> {
         Ok(())
     }
 
+    /// Counts an attempt that came as far as it was asked to.
+    fn end(&mut self, index: usize) {
+        let paused = matches!(self.slots[index].end, Some(Event::Paused { .. }));
+        if !paused {
+            self.outcome.finished += 1;
+        }
+        self.progress.ended(index, if paused { &Ending::Paused } else { &Ending::Finished });
+    }
+
     fn give_up(&mut self, index: usize, task: Task, failure: Failure) -> Result<()> {
         self.outcome.failed += 1;
         let tries = if task.tries > 1 { format!(" ({} attempts)", task.tries) } else { String::new() };
@@ -383,7 +395,8 @@ impl<'a> Coordinator<'a> {
 /// The record that ends an attempt, if these have it.
 fn last_words(records: &[Record], attempt: u32) -> Option<Event> {
     let ends = |record: &&Record| {
-        record.attempt == attempt && matches!(record.event, Event::Finished { .. } | Event::Failed { .. })
+        let last = matches!(record.event, Event::Finished { .. } | Event::Paused { .. } | Event::Failed { .. });
+        record.attempt == attempt && last
     };
     records.iter().rev().find(ends).map(|record| record.event.clone())
 }

@@ -222,6 +222,7 @@ mod tests {
             Event::Checkpoint { epoch: 1, best: true },
             Event::Predictions { epoch: 1, split: Split::Val, classes: vec!["real".into(), "fake".into()], rows },
             Event::Warning { message: message.clone() },
+            Event::Paused { epoch: 1 },
             Event::Finished { best_epoch: 1, summary: values },
             Event::Failed { cause: Cause::OutOfMemory, message },
         ];

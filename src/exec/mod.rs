@@ -32,6 +32,7 @@ use std::{
     collections::{BTreeMap, BTreeSet},
     fmt,
     path::{Path, PathBuf},
+    rc::Rc,
 };
 pub use worker::worker;
 
@@ -99,7 +100,7 @@ pub fn sweep(file: &ExperimentFile, plan: &[PlannedRun], options: &Options) -> R
         return Ok(Outcome { reused, ..Outcome::default() });
     }
     let figures = out.join(&file.name).join("figures");
-    prepare::prepare(tasks.iter().map(|task| task.run), &cache, &figures, &mut progress, &interrupts)?;
+    prepare::prepare(tasks.iter().map(|task| &*task.run), &cache, &figures, &mut progress, &interrupts)?;
 
     let result = coordinate(store, tasks, reused, options, &devices, &mut progress, &interrupts);
     progress.close();
@@ -176,12 +177,7 @@ fn point(run: &PlannedRun) -> String {
 }
 
 /// Takes in what workers journalled while nobody listened, then tells which runs are left to do and how many are not.
-fn missing<'a>(
-    store: &mut Store,
-    file: &ExperimentFile,
-    plan: &'a [PlannedRun],
-    out: &Path,
-) -> Result<(Vec<Task<'a>>, usize)> {
+fn missing(store: &mut Store, file: &ExperimentFile, plan: &[PlannedRun], out: &Path) -> Result<(Vec<Task>, usize)> {
     let folders = run_folders(out);
     let mut seen = BTreeSet::new();
     let mut tasks = Vec::new();
@@ -198,7 +194,7 @@ fn missing<'a>(
             Some(Status::Pending) | None => {}
         }
         let attempt = journal::read(&dir, 0)?.records.iter().map(|record| record.attempt).max().unwrap_or(0);
-        tasks.push(Task::new(run, dir, offset, attempt));
+        tasks.push(Task::new(Rc::new(run.clone()), dir, offset, attempt));
     }
     let reused = seen.len() - tasks.len();
     Ok((tasks, reused))

@@ -28,6 +28,8 @@ pub struct Assignment {
     pub device: String,
     pub threads: usize,
     pub attempt: u32,
+    /// Pauses after this epoch; `None` trains to the end.
+    pub until: Option<u32>,
     pub micro_batch: Option<usize>,
 }
 
@@ -37,7 +39,7 @@ pub struct Assignment {
 pub enum Notice {
     /// The run's journal has new lines.
     Grew,
-    /// The attempt is over; without a failure the run is complete. A worker that is leaving takes no other run.
+    /// The attempt is over; without a failure the run is complete, or has come as far as it was asked to. A worker that is leaving takes no other run.
     Ended { failure: Option<Failure>, leaving: bool },
 }
 

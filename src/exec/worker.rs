@@ -97,9 +97,9 @@ impl Worker {
             return Err(Error::bug("a worker without data or threads"));
         };
         let notices = &self.notices;
-        let mut finished = false;
+        let mut ended = false;
         let mut emit = |event: Event| {
-            finished |= matches!(event, Event::Finished { .. });
+            ended |= matches!(event, Event::Finished { .. } | Event::Paused { .. });
             journal.append(event)?;
             notices.tell(&Notice::Grew)
         };
@@ -111,15 +111,16 @@ impl Worker {
             data,
             device: devices::open(&assignment.device)?,
             dir: &assignment.dir,
+            until: assignment.until,
             threads: assignment.threads,
             attempt: assignment.attempt,
             micro_batch: assignment.micro_batch,
         };
         let stop = &self.stop;
         pool.install(|| train::run(&job, &mut emit, stop))?;
-        match finished {
+        match ended {
             true => Ok(()),
-            false => Err(Error::bug("training ended without saying that it finished")),
+            false => Err(Error::bug("training ended without saying how")),
         }
     }
 

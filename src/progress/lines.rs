@@ -76,6 +76,7 @@ impl<W: Write> View for Lines<W> {
             | Event::Checkpoint { .. }
             | Event::Warning { .. }
             | Event::Finished { .. }
+            | Event::Paused { .. }
             | Event::Failed { .. } => {}
         }
     }

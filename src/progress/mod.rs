@@ -46,6 +46,8 @@ pub enum Ending {
     Retried {
         message: String,
     },
+    /// Came as far as it was asked to; may go on.
+    Paused,
     /// Stopped on request; goes on at the next start.
     Stopped,
 }
@@ -146,9 +148,9 @@ impl Progress {
         match ending {
             Ending::Finished => self.tally.finished += 1,
             Ending::Failed { .. } => self.tally.failed += 1,
-            Ending::Retried { .. } | Ending::Stopped => {}
+            Ending::Retried { .. } | Ending::Paused | Ending::Stopped => {}
         }
-        if matches!(ending, Ending::Finished | Ending::Failed { .. }) {
+        if matches!(ending, Ending::Finished | Ending::Paused | Ending::Failed { .. }) {
             self.pace.ended(&label);
         }
         self.tally.left = self.pace.left();

@@ -60,6 +60,7 @@ pub fn ending(label: &Label, ending: &Ending, last: Option<&Event>) -> String {
         Ending::Finished => format!("done     {name}{}", summary(label, last)),
         Ending::Failed { message } => format!("FAILED   {name}: {message}"),
         Ending::Retried { message } => format!("again    {name}: {message}"),
+        Ending::Paused => format!("paused   {name}{}", reached(last)),
         Ending::Stopped => format!("stopped  {name}"),
     }
 }
@@ -67,6 +68,14 @@ pub fn ending(label: &Label, ending: &Ending, last: Option<&Event>) -> String {
 /// What to read after a failure.
 pub fn advice(label: &Label, ending: &Ending) -> Option<String> {
     matches!(ending, Ending::Failed { .. }).then(|| format!("         log: {}", label.log.display()))
+}
+
+/// Where a paused run stands.
+fn reached(last: Option<&Event>) -> String {
+    match last {
+        Some(Event::Paused { epoch }) => format!(" after epoch {epoch}"),
+        _ => String::new(),
+    }
 }
 
 fn summary(label: &Label, last: Option<&Event>) -> String {

@@ -41,6 +41,7 @@ impl Writer<'_> {
             Event::Checkpoint { best: false, .. } => Ok(()),
             Event::Warning { message } => self.warning(record.time, message),
             Event::Finished { best_epoch, summary } => self.finished(record, *best_epoch, summary),
+            Event::Paused { .. } => self.paused(record),
             Event::Failed { cause, message } => self.failed(record, *cause, message),
         }
     }
@@ -147,6 +148,14 @@ impl Writer<'_> {
             row.execute(params![self.run, name, number(*value)])?;
         }
         self.ended(record, "finished", None)
+    }
+
+    /// A paused run waits: whether it goes on is decided elsewhere.
+    fn paused(&self, record: &Record) -> rusqlite::Result<()> {
+        self.db
+            .prepare_cached("UPDATE runs SET status = 'pending', cause = NULL, error = NULL WHERE id = ?1")?
+            .execute([self.run])?;
+        self.ended(record, "paused", None)
     }
 
     /// An interrupted run is not a failed one: it goes on at the next start.

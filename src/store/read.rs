@@ -87,7 +87,7 @@ pub struct Attempt {
     pub started_at: f64,
     /// Its last sign of life.
     pub seen_at: f64,
-    /// `finished`, or the cause it ended by; `None` while running or when it vanished.
+    /// `finished`, `paused`, or the cause it ended by; `None` while running or when it vanished.
     pub outcome: Option<String>,
     pub message: Option<String>,
 }

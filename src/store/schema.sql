@@ -68,7 +68,7 @@ CREATE TABLE attempts (
     epoch INTEGER NOT NULL,         -- finished epochs it began with: 0, or where its checkpoint stood
     started_at REAL NOT NULL,
     seen_at REAL NOT NULL,          -- its last sign of life
-    outcome TEXT,                   -- `finished`, or the cause it ended by; null while running or when it vanished
+    outcome TEXT,                   -- `finished`, `paused`, or the cause it ended by; null while running or when it vanished
     message TEXT,                   -- the error, where there was one
     PRIMARY KEY (run_id, attempt)
 ) WITHOUT ROWID;

@@ -48,6 +48,8 @@ pub struct Job<'a> {
     pub device: candle_core::Device,
     /// Holds `checkpoints/`; a checkpoint found there is continued from.
     pub dir: &'a Path,
+    /// Pauses after this epoch, where that is not the last; the schedule still sees all of them.
+    pub until: Option<u32>,
     /// Threads of the pool the run computes in.
     pub threads: usize,
     /// Counts from 1; goes into [`Event::Started`].
@@ -61,13 +63,16 @@ pub type Emit<'a> = dyn FnMut(Event) -> Result<()> + 'a;
 
 /// Trains, evaluates and checkpoints, telling `emit` what happens.
 ///
-/// When `stop` becomes true it writes a checkpoint at the next step and returns `Cause::Interrupted`. An error of `emit`
-/// ends the run. Emits everything but `Event::Failed`, which is the caller's.
+/// When `stop` becomes true it writes a checkpoint at the next step and returns `Cause::Interrupted`; where the job ends
+/// early it says [`Event::Paused`] in place of [`Event::Finished`]. An error of `emit` ends the run. Emits everything but `Event::Failed`, which is the caller's.
 pub fn run(job: &Job, emit: &mut Emit, stop: &AtomicBool) -> Result<()> {
     let mut trainer = Trainer::new(job, emit)?;
     trainer.resume(emit)?;
     trainer.announce(emit)?;
     while !trainer.done() {
+        if trainer.pauses() {
+            return emit(Event::Paused { epoch: trainer.progress.epoch });
+        }
         trainer.train_epoch(emit, stop)?;
         trainer.validate(emit)?;
         trainer.save(emit)?;
@@ -134,6 +139,11 @@ impl<'a> Trainer<'a> {
 
     fn done(&self) -> bool {
         self.progress.epoch >= self.job.spec.epochs || self.progress.stopped_early(self.job.spec)
+    }
+
+    /// Whether it has come as far as it was asked to.
+    fn pauses(&self) -> bool {
+        self.progress.step_in_epoch == 0 && self.job.until.is_some_and(|until| self.progress.epoch >= until)
     }
 
     fn train_epoch(&mut self, emit: &mut Emit, stop: &AtomicBool) -> Result<()> {
