@@ -14,7 +14,9 @@ pub enum Cause {
     NonFinite,
     /// Memory ran out: retried with a smaller micro-batch.
     OutOfMemory,
-    /// The machine refused (disk full, permission, broken pipe, missing library): retried.
+    /// The disk is full: waits for room.
+    DiskFull,
+    /// The machine refused (permission, broken pipe, missing library): retried.
     Environment,
     /// Stopped on request; goes on at the next start.
     Interrupted,
@@ -68,6 +70,7 @@ impl From<std::io::Error> for Error {
     fn from(error: std::io::Error) -> Self {
         let cause = match error.kind() {
             std::io::ErrorKind::OutOfMemory => Cause::OutOfMemory,
+            std::io::ErrorKind::StorageFull | std::io::ErrorKind::QuotaExceeded => Cause::DiskFull,
             _ => Cause::Environment,
         };
         Self::new(cause, error)
@@ -83,6 +86,12 @@ impl From<candle_core::Error> for Error {
         };
         Self::new(cause, text)
     }
+}
+
+/// Writes a line to standard error, which in a worker is its run's log. A log that cannot be written stops nothing.
+pub fn log(line: impl Display) {
+    use std::io::Write;
+    let _ = writeln!(std::io::stderr(), "{line}");
 }
 
 /// Adds where an error happened in front of what happened.

@@ -2,6 +2,7 @@
 
 mod bench;
 mod compare;
+mod control;
 mod data;
 mod doctor;
 mod eval;
@@ -27,7 +28,7 @@ mod show;
 mod sweep;
 mod validation;
 
-use crate::error::Result;
+use crate::{error::Result, exec::control::Action};
 use clap::{Parser, Subcommand};
 use std::process::ExitCode;
 
@@ -46,6 +47,19 @@ struct Cli {
 enum Command {
     Sweep(sweep::Args),
     Plan(plan::Args),
+    /// Stop a sweep at work, or some of its runs, as Ctrl-C would: checkpoints first; the next `sweep` goes on from there
+    ///
+    /// From any terminal. What is stopped stays pending; the sweep goes on with its other runs, and ends when none is left.
+    Stop(control::Args),
+    /// Pause runs or whole sweeps: they write a checkpoint and free their slots until `resume`
+    ///
+    /// From any terminal. The sweep goes on with its other runs, then waits for `resume` or `stop`. Where no sweep is at
+    /// work, the next one leaves paused runs out.
+    Pause(control::Args),
+    /// Let paused runs go on from their checkpoints
+    Resume(control::Args),
+    /// Set failed runs back, so that they are tried again
+    Retry(control::Args),
     Report(report::Args),
     Compare(compare::Args),
     List(list::Args),
@@ -84,6 +98,10 @@ fn run(command: Command) -> Result<u8> {
     match command {
         Command::Sweep(args) => sweep::run(&args),
         Command::Plan(args) => plan::run(&args),
+        Command::Stop(args) => control::run(&args, Action::Stop),
+        Command::Pause(args) => control::run(&args, Action::Pause),
+        Command::Resume(args) => control::run(&args, Action::Resume),
+        Command::Retry(args) => control::run(&args, Action::Retry),
         Command::Report(args) => report::run(&args),
         Command::Compare(args) => compare::run(&args),
         Command::List(args) => list::run(&args),

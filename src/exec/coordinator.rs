@@ -1,8 +1,11 @@
 //! The one loop of a sweep: hands runs to workers, takes in what they journal, decides what comes after a failure. It is
 //! the only writer of the store and the only one who talks to the terminal.
 
+mod orders;
+
 use super::{
     Outcome,
+    control::Mailbox,
     devices::Place,
     journal,
     memory::{self, Known},
@@ -10,6 +13,7 @@ use super::{
     retry::{self, Breaker, Next},
     signals::Interrupts,
     slot::{Message, Worker, cause_of_death},
+    space::Space,
 };
 use crate::{
     error::{Cause, Context, Error, Result},
@@ -18,8 +22,9 @@ use crate::{
     store::Store,
     sweep::PlannedRun,
 };
+use orders::Aside;
 use std::{
-    collections::VecDeque,
+    collections::{BTreeMap, VecDeque},
     path::{Path, PathBuf},
     rc::Rc,
     sync::mpsc::{self, Receiver, Sender},
@@ -85,7 +90,18 @@ pub struct Coordinator<'a> {
     /// Memory runs on the CPU share, in bytes; `None` where nobody counts.
     pub budget: Option<u64>,
     pub cache: PathBuf,
+    pub space: Space,
+    pub mailbox: Mailbox,
     queue: VecDeque<Task>,
+    /// Paused by another terminal.
+    pub held: Vec<Task>,
+    /// Left for the next sweep by another terminal.
+    left: Vec<Task>,
+    failed: Vec<Task>,
+    /// Runs at work that were asked to stand aside.
+    aside: BTreeMap<String, Aside>,
+    /// Whether runs were paused while this sweep was at work.
+    waits: bool,
     slots: Vec<Slot>,
     inbox: Receiver<Message>,
     outbox: Sender<Message>,
@@ -100,20 +116,28 @@ impl<'a> Coordinator<'a> {
         store: Store,
         progress: &'a mut Progress,
         interrupts: &'a Interrupts,
-        cache: &Path,
+        out: &Path,
         tasks: Vec<Task>,
         places: Vec<Place>,
     ) -> Self {
+        let cache = super::cache_path(out);
         let (outbox, inbox) = mpsc::channel();
         let slot = |place| Slot { place, worker: None, task: None, end: None };
         Self {
             store,
             progress,
             interrupts,
-            known: Known::load(cache),
+            known: Known::load(&cache),
             budget: None,
-            cache: cache.to_path_buf(),
+            cache,
+            space: Space::new(out),
+            mailbox: Mailbox::new(out),
             queue: tasks.into(),
+            held: Vec::new(),
+            left: Vec::new(),
+            failed: Vec::new(),
+            aside: BTreeMap::new(),
+            waits: false,
             slots: places.into_iter().map(slot).collect(),
             inbox,
             outbox,
@@ -134,17 +158,20 @@ impl<'a> Coordinator<'a> {
         for worker in self.slots.iter_mut().filter_map(|slot| slot.worker.as_mut()) {
             worker.wait(deadline.saturating_duration_since(Instant::now()));
         }
-        self.outcome.pending = self.queue.len();
+        self.outcome.pending = self.queue.len() + self.held.len() + self.left.len();
+        self.outcome.interrupted |= !self.left.is_empty();
         result.map(|()| self.outcome)
     }
 
     fn work(&mut self) -> Result<()> {
         loop {
             self.heed_interrupts();
-            if self.stopping.is_none() {
+            self.heed_requests()?;
+            if self.stopping.is_none() && self.space.has_room(self.progress) {
                 self.fill_slots()?;
             }
-            if self.slots.iter().all(|slot| slot.task.is_none()) && (self.stopping.is_some() || self.queue.is_empty()) {
+            let idle = self.slots.iter().all(|slot| slot.task.is_none());
+            if idle && (self.stopping.is_some() || self.queue.is_empty()) && !self.waits_for_resume() {
                 return Ok(());
             }
             if let Ok(message) = self.inbox.recv_timeout(TICK) {
@@ -271,7 +298,9 @@ impl<'a> Coordinator<'a> {
         if tail.offset == task.offset {
             return Ok(());
         }
-        self.store.ingest(&task.run.id, &tail.records, tail.offset)?;
+        let (store, run) = (&mut self.store, &task.run.id);
+        let ingest = |_: &mut Progress| store.ingest(run, &tail.records, tail.offset);
+        self.space.patiently(self.progress, self.interrupts, ingest)?;
         task.offset = tail.offset;
         if tail.damaged > 0 {
             self.progress.say(&format!(
@@ -324,9 +353,12 @@ impl<'a> Coordinator<'a> {
 
     /// Ends an attempt whose worker cannot write its journal any more.
     fn fail(&mut self, index: usize, cause: Cause, message: String) -> Result<()> {
-        if let Some(task) = &self.slots[index].task {
+        if let Some(task) = &self.slots[index].task
+            && !self.space.lacks(cause)
+        {
             let event = Event::Failed { cause, message: message.clone() };
-            journal::Writer::open(&task.dir, task.attempt)?.append(event)?;
+            let append = |_: &mut Progress| journal::Writer::open(&task.dir, task.attempt)?.append(event.clone());
+            self.space.patiently(self.progress, self.interrupts, append)?;
         }
         self.ingest(index)?;
         self.settle(index, Some(Failure { cause, message }))
@@ -335,17 +367,20 @@ impl<'a> Coordinator<'a> {
     /// Decides what comes after an attempt.
     fn settle(&mut self, index: usize, failure: Option<Failure>) -> Result<()> {
         let Some(mut task) = self.slots[index].task.take() else { return Ok(()) };
+        let aside = self.aside.remove(&task.run.id);
         let Some(failure) = failure else {
             self.end(index);
             return Ok(());
         };
+        if self.space.lacks(failure.cause) {
+            self.wait_for_room(index, task, aside, failure.message);
+            return Ok(());
+        }
         let batch = task.micro_batch.unwrap_or(task.run.spec.batch_size).min(task.run.spec.batch_size);
         let next = retry::next(failure.cause, task.tries, batch);
-        if self.stopping.is_some() && (next != Next::GiveUp || failure.cause == Cause::Interrupted) {
-            self.store.reset(&task.run.id)?;
-            self.progress.ended(index, &Ending::Stopped);
-            self.queue.push_back(task);
-            return Ok(());
+        let goes_on = next != Next::GiveUp || failure.cause == Cause::Interrupted;
+        if goes_on && (self.stopping.is_some() || aside.is_some()) {
+            return self.set_aside(index, task, aside);
         }
         let message = failure.message.clone();
         match next {
@@ -362,7 +397,7 @@ impl<'a> Coordinator<'a> {
                 self.progress.ended(index, &Ending::Retried { message });
             }
         }
-        self.store.reset(&task.run.id)?;
+        self.set_back(&task.run.id)?;
         self.queue.push_back(task);
         Ok(())
     }
@@ -388,6 +423,7 @@ impl<'a> Coordinator<'a> {
             ));
             self.stop();
         }
+        self.failed.push(task);
         Ok(())
     }
 }

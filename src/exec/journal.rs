@@ -48,7 +48,11 @@ impl Writer {
         let mut line = serde_json::to_vec(&record).map_err(Error::bug)?;
         line.push(b'\n');
         // One write for the whole line: a reader or a kill meets a torn line only where the system tears it.
-        self.file.write_all(&line).context(place)?;
+        if let Err(error) = self.file.write_all(&line) {
+            // What a full disk let through of the line would tear the next one.
+            let _ = whole_lines(&self.file).and_then(|whole| self.file.set_len(whole));
+            return Err(error).context(place);
+        }
         if durable {
             self.file.sync_data().context(place)?;
         }

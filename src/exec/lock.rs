@@ -21,19 +21,27 @@ pub struct FolderLock {
 impl FolderLock {
     /// Takes the lock, waiting for its holder; `waiting` is told once whom for. `holder` says who we are.
     pub fn take(folder: &Path, holder: &str, interrupts: &Interrupts, waiting: impl FnOnce(&str)) -> Result<Self> {
-        let path = folder.join(FILE);
-        let mut file = OpenOptions::new()
-            .create(true)
-            .truncate(false)
-            .read(true)
-            .write(true)
-            .open(&path)
-            .context(|| cannot_write(folder))?;
-        wait_for(&mut file, &path, interrupts, waiting)?;
+        let mut file = open(folder)?;
+        wait_for(&mut file, &folder.join(FILE), interrupts, waiting)?;
         file.set_len(0).and_then(|()| file.rewind()).context(|| cannot_write(folder))?;
         file.write_all(holder.as_bytes()).context(|| cannot_write(folder))?;
         Ok(Self { file })
     }
+
+    /// The lock, if nobody holds it; for a change that takes a moment.
+    pub fn try_take(folder: &Path) -> Result<Option<Self>> {
+        let file = open(folder)?;
+        match file.try_lock() {
+            Ok(()) => Ok(Some(Self { file })),
+            Err(TryLockError::WouldBlock) => Ok(None),
+            Err(TryLockError::Error(error)) => Err(error).context(|| cannot_write(folder)),
+        }
+    }
+}
+
+fn open(folder: &Path) -> Result<File> {
+    let file = OpenOptions::new().create(true).truncate(false).read(true).write(true).open(folder.join(FILE));
+    file.context(|| cannot_write(folder))
 }
 
 impl Drop for FolderLock {

@@ -4,6 +4,7 @@
 //! its run's [`journal`]; the coordinator reads it by offset into the store. So nothing depends on the coordinator staying
 //! alive, and nothing is counted twice.
 
+pub mod control;
 mod coordinator;
 mod devices;
 mod journal;
@@ -14,6 +15,7 @@ mod protocol;
 mod retry;
 mod signals;
 mod slot;
+mod space;
 mod state;
 mod worker;
 
@@ -93,16 +95,24 @@ pub fn sweep(file: &ExperimentFile, plan: &[PlannedRun], options: &Options) -> R
     let _lock = lock::FolderLock::take(out, &lock::holder(&file.name), &interrupts, |who| {
         progress.say(&format!("{} is in use by {who}; waiting for it, then doing what is left", options.out.display()));
     })?;
+    control::Mailbox::new(out).clear();
     let mut store = Store::open(&store_path(out))?;
     record_plan(&mut store, file, plan, &cache)?;
     let (tasks, reused) = missing(&mut store, file, plan, out)?;
+    let (held, tasks) = part_held(&store, tasks)?;
+    if !held.is_empty() {
+        let held = control::runs(held.len());
+        progress.say(&format!("left out: {held} paused; `runner resume {}` lets them go on", file.name));
+    }
     if tasks.is_empty() {
-        return Ok(Outcome { reused, ..Outcome::default() });
+        return Ok(Outcome { reused, pending: held.len(), ..Outcome::default() });
     }
     let figures = out.join(&file.name).join("figures");
-    prepare::prepare(tasks.iter().map(|task| &*task.run), &cache, &figures, &mut progress, &interrupts)?;
+    space::Space::new(out).patiently(&mut progress, &interrupts, |progress| {
+        prepare::prepare(tasks.iter().map(|task| &*task.run), &cache, &figures, progress, &interrupts)
+    })?;
 
-    let result = coordinate(store, tasks, reused, options, &devices, &mut progress, &interrupts);
+    let result = coordinate(store, (tasks, held), reused, options, &devices, &mut progress, &interrupts);
     progress.close();
     let outcome = Outcome { reused, ..result? };
     if outcome.interrupted {
@@ -114,7 +124,7 @@ pub fn sweep(file: &ExperimentFile, plan: &[PlannedRun], options: &Options) -> R
 /// Runs the tasks on as many workers as the machine carries.
 fn coordinate(
     store: Store,
-    tasks: Vec<Task>,
+    (tasks, held): (Vec<Task>, Vec<Task>),
     reused: usize,
     options: &Options,
     devices: &[String],
@@ -123,9 +133,10 @@ fn coordinate(
 ) -> Result<Outcome> {
     let places = devices::places(devices, options.jobs, tasks.len(), devices::cores());
     progress.say(&opening(&tasks, reused, &places));
-    let labels: Vec<Label> = tasks.iter().map(Task::label).collect();
-    progress.plan(labels.iter(), tasks.len() + reused, places.len());
-    let mut coordinator = Coordinator::new(store, progress, interrupts, &cache_path(&options.out), tasks, places);
+    let labels: Vec<Label> = tasks.iter().chain(&held).map(Task::label).collect();
+    progress.plan(labels.iter(), labels.len() + reused, places.len());
+    let mut coordinator = Coordinator::new(store, progress, interrupts, &options.out, tasks, places);
+    coordinator.held = held;
     // Who names a number of jobs has counted for himself.
     coordinator.budget = if options.jobs.is_some() { None } else { memory::available().map(|free| free / 10 * 9) };
     coordinator.run()
@@ -198,6 +209,12 @@ fn missing(store: &mut Store, file: &ExperimentFile, plan: &[PlannedRun], out: &
     }
     let reused = seen.len() - tasks.len();
     Ok((tasks, reused))
+}
+
+/// The tasks that are paused, and the others.
+fn part_held(store: &Store, tasks: Vec<Task>) -> Result<(Vec<Task>, Vec<Task>)> {
+    let held = store.held()?;
+    Ok(tasks.into_iter().partition(|task| held.contains(&task.run.id)))
 }
 
 fn catch_up(store: &mut Store, run: &str, dir: &Path) -> Result<u64> {

@@ -80,7 +80,7 @@ mod tests {
         assert_eq!(next(Cause::Interrupted, 1, 40), again(1));
         assert_eq!(next(Cause::OutOfMemory, 5, 40), Next::Smaller { micro_batch: 20 });
         assert_eq!(next(Cause::OutOfMemory, 1, 1), Next::GiveUp);
-        for cause in [Cause::User, Cause::NonFinite, Cause::Bug, Cause::RunsFailed] {
+        for cause in [Cause::User, Cause::NonFinite, Cause::Bug, Cause::RunsFailed, Cause::DiskFull] {
             assert_eq!(next(cause, 1, 40), Next::GiveUp);
         }
     }

@@ -71,7 +71,7 @@ fn after(state: RunState, event: &Event, epochs: u32) -> RunState {
     match event {
         Event::Started { epoch, .. } | Event::Epoch { epoch, split: Split::Train, .. } => begun(*epoch, epochs),
         Event::Finished { .. } => RunState::Finished,
-        Event::Failed { cause, .. } if *cause == Cause::Interrupted => state,
+        Event::Failed { cause: Cause::Interrupted | Cause::DiskFull, .. } => state,
         Event::Failed { message, .. } => RunState::Failed { message: message.clone() },
         _ => state,
     }

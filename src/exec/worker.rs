@@ -8,7 +8,7 @@ use super::{
 };
 use crate::{
     data::{self, Dataset, Decode},
-    error::{Cause, Context, Error, Result},
+    error::{Cause, Context, Error, Result, log},
     event::Event,
     spec::RunSpec,
     synthesize,
@@ -68,13 +68,13 @@ impl Worker {
     /// One attempt at one run.
     fn take(&mut self, job: &Assignment) -> Result<()> {
         redirect_output(&job.dir.join(LOG))?;
-        eprintln!(
+        log(format_args!(
             "attempt {} in process {} on {}, threads: {}",
             job.attempt,
             std::process::id(),
             job.device,
             job.threads
-        );
+        ));
         memory::reset_peak();
         let mut journal = journal::Writer::open(&job.dir, job.attempt)?;
         safetensors::remove_unfinished(&job.dir.join("checkpoints"))?;
@@ -83,7 +83,7 @@ impl Worker {
             Err(panic) => Err(Error::bug(panic_message(&*panic))),
         };
         if let Err(error) = &result {
-            eprintln!("error: {error}");
+            log(format_args!("error: {error}"));
             journal.append(Event::Failed { cause: error.cause, message: error.to_string() })?;
             self.notices.tell(&Notice::Grew)?;
         }
@@ -239,14 +239,14 @@ fn listen(stop: Arc<AtomicBool>) -> mpsc::Receiver<Box<Assignment>> {
                     }
                 }
                 Ok(Order::Stop) => stop.store(true, SeqCst),
-                Err(error) => eprintln!("order not understood: {error}: {line}"),
+                Err(error) => log(format_args!("order not understood: {error}: {line}")),
             }
         }
         stop.store(true, SeqCst);
         drop(sender);
         // Nobody is left to end this process if its run does not.
         std::thread::sleep(GRACE);
-        eprintln!("the coordinator is gone and the run did not stop in time");
+        log("the coordinator is gone and the run did not stop in time");
         std::process::exit(1);
     });
     orders

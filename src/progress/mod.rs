@@ -157,6 +157,12 @@ impl Progress {
         self.view.ended(slot, &label, ending, self.last.get(&slot), &self.tally);
     }
 
+    /// A run that had failed is tried again.
+    pub fn tried_again(&mut self, label: &Label) {
+        self.tally.failed = self.tally.failed.saturating_sub(1);
+        self.pace.add(label);
+    }
+
     /// Leaves the terminal as lines.
     pub fn close(&mut self) {
         self.view.close();

@@ -18,8 +18,14 @@ pub struct Pace {
 
 impl Pace {
     pub fn new<'a>(runs: impl Iterator<Item = &'a Label>, at_once: usize) -> Self {
-        let to_go = runs.map(|label| (label.run.clone(), (label.experiment.clone(), label.epochs))).collect();
-        Self { at_once, to_go, ..Self::default() }
+        let mut pace = Self { at_once, ..Self::default() };
+        runs.for_each(|label| pace.add(label));
+        pace
+    }
+
+    /// One more run to do.
+    pub fn add(&mut self, label: &Label) {
+        self.to_go.insert(label.run.clone(), (label.experiment.clone(), label.epochs));
     }
 
     /// Runs not over yet.

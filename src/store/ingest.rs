@@ -158,9 +158,9 @@ impl Writer<'_> {
         self.ended(record, "paused", None)
     }
 
-    /// An interrupted run is not a failed one: it goes on at the next start.
+    /// A run that was interrupted or lacks room has not failed: it goes on.
     fn failed(&self, record: &Record, cause: Cause, message: &str) -> rusqlite::Result<()> {
-        let status = if cause == Cause::Interrupted { "pending" } else { "failed" };
+        let status = if matches!(cause, Cause::Interrupted | Cause::DiskFull) { "pending" } else { "failed" };
         self.db
             .prepare_cached("UPDATE runs SET status = ?2, cause = ?3, error = ?4 WHERE id = ?1")?
             .execute(params![self.run, status, word(cause), message])?;
@@ -190,6 +190,7 @@ fn word(cause: Cause) -> &'static str {
         Cause::RunsFailed => "runs_failed",
         Cause::NonFinite => "non_finite",
         Cause::OutOfMemory => "out_of_memory",
+        Cause::DiskFull => "disk_full",
         Cause::Environment => "environment",
         Cause::Interrupted => "interrupted",
         Cause::Bug => "bug",

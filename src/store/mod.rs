@@ -158,6 +158,15 @@ impl Store {
         })
     }
 
+    /// Leaves a run out of sweeps, or no longer.
+    pub fn hold(&mut self, run: &str, held: bool) -> Result<()> {
+        self.write(|db| {
+            db.prepare_cached("UPDATE runs SET held = ?2 WHERE id = ?1 AND held <> ?2 AND status <> 'finished'")?
+                .execute(params![run, held])
+                .map(|_| ())
+        })
+    }
+
     /// Runs `change` in one transaction, waiting for another writer.
     fn write(&mut self, change: impl FnOnce(&Connection) -> rusqlite::Result<()>) -> Result<()> {
         let done = self.db.transaction_with_behavior(TransactionBehavior::Immediate).and_then(|transaction| {

@@ -7,8 +7,28 @@ use std::{path::Path, time::Duration};
 /// "runr": marks the file as ours.
 const APPLICATION_ID: i32 = 0x7275_6e72;
 
-/// What brings a file of version `i` to version `i + 1`; version 0 is an empty file.
-const MIGRATIONS: &[&str] = &[super::SCHEMA];
+/// What brings a file of version `i + 1` to version `i + 2`; an empty file gets the schema as it is now.
+const MIGRATIONS: &[&str] = &["
+    ALTER TABLE runs ADD COLUMN held INTEGER NOT NULL DEFAULT 0;
+    CREATE TABLE removed_runs (
+        sweep TEXT NOT NULL REFERENCES sweeps(name) ON DELETE CASCADE,
+        experiment TEXT NOT NULL,
+        point TEXT NOT NULL,
+        run_id TEXT NOT NULL REFERENCES runs(id),
+        removed_at REAL NOT NULL,
+        PRIMARY KEY (sweep, experiment, point, run_id)
+    ) WITHOUT ROWID;
+    ALTER TABLE attempts ADD COLUMN version TEXT;
+    ALTER TABLE attempts ADD COLUMN binary TEXT;
+    ALTER TABLE attempts ADD COLUMN git_commit TEXT;
+    ALTER TABLE attempts ADD COLUMN git_patch TEXT;
+    ALTER TABLE attempts ADD COLUMN command TEXT;
+    ALTER TABLE attempts ADD COLUMN host TEXT;
+    ALTER TABLE attempts ADD COLUMN hardware TEXT;
+"];
+
+/// The schema's version now.
+const VERSION: usize = MIGRATIONS.len() + 1;
 
 /// How long one process waits for another's transaction.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -21,10 +41,10 @@ pub fn for_writing(path: &Path) -> Result<Connection> {
     let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_CREATE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
     let mut db = Connection::open_with_flags(path, flags).context(place)?;
     db.busy_timeout(PATIENCE).context(place)?;
-    check(&db, MIGRATIONS.len()).context(place)?;
+    check(&db, VERSION).context(place)?;
     choose_journal(&db, path).context(place)?;
     db.pragma_update(None, "foreign_keys", true).context(place)?;
-    upgrade(&mut db, MIGRATIONS).context(place)?;
+    upgrade(&mut db, super::SCHEMA, MIGRATIONS).context(place)?;
     Ok(db)
 }
 
@@ -43,9 +63,9 @@ pub fn for_reading(path: &Path) -> Result<Connection> {
     };
     db.busy_timeout(PATIENCE).context(place)?;
     db.pragma_update(None, "query_only", true).context(place)?;
-    check(&db, MIGRATIONS.len()).context(place)?;
+    check(&db, VERSION).context(place)?;
     match version(&db).context(place)? {
-        version if version < MIGRATIONS.len() => Err(Error::user(format!(
+        version if version < VERSION => Err(Error::user(format!(
             "{}: written by an older runner (schema {version}); `runner sweep` brings it up to date",
             path.display()
         ))),
@@ -96,16 +116,17 @@ fn version(db: &Connection) -> rusqlite::Result<usize> {
 
 /// Brings a file to the newest version. The version is read again inside the transaction: another process may have
 /// been faster.
-fn upgrade(db: &mut Connection, migrations: &[&str]) -> Result<()> {
-    if version(db)? >= migrations.len() {
+fn upgrade(db: &mut Connection, schema: &str, migrations: &[&str]) -> Result<()> {
+    if version(db)? > migrations.len() {
         return Ok(());
     }
     let transaction = db.transaction_with_behavior(TransactionBehavior::Immediate)?;
-    for migration in migrations.iter().skip(version(&transaction)?) {
-        transaction.execute_batch(migration)?;
+    match version(&transaction)? {
+        0 => transaction.execute_batch(schema)?,
+        old => migrations.iter().skip(old - 1).try_for_each(|migration| transaction.execute_batch(migration))?,
     }
     transaction.pragma_update(None, "application_id", APPLICATION_ID)?;
-    transaction.pragma_update(None, "user_version", migrations.len().max(version(&transaction)?) as i64)?;
+    transaction.pragma_update(None, "user_version", (migrations.len() + 1).max(version(&transaction)?) as i64)?;
     Ok(transaction.commit()?)
 }
 
@@ -186,11 +207,19 @@ impl From<rusqlite::Error> for Error {
             ),
             Some(ErrorCode::ReadOnly) => (Cause::Environment, "cannot be written: a read-only file or folder"),
             Some(ErrorCode::CannotOpen) => (Cause::Environment, "cannot be opened: a folder, or no permission"),
-            Some(ErrorCode::DiskFull) => (Cause::Environment, "the disk is full"),
+            Some(ErrorCode::DiskFull) => (Cause::DiskFull, "the disk is full"),
+            // What a full disk looks like where the write-ahead log's shared memory grows.
+            Some(ErrorCode::SystemIoFailure) if extended(&error) == Some(rusqlite::ffi::SQLITE_IOERR_SHMSIZE) => {
+                (Cause::DiskFull, "the disk is full")
+            }
             Some(ErrorCode::SystemIoFailure) => (Cause::Environment, "the disk refused"),
             Some(ErrorCode::OutOfMemory) => (Cause::OutOfMemory, "out of memory"),
             _ => return Self::bug(format!("SQLite: {error}")),
         };
         Self::new(cause, format!("{advice} ({error})"))
     }
+}
+
+fn extended(error: &rusqlite::Error) -> Option<i32> {
+    error.sqlite_error().map(|error| error.extended_code)
 }

@@ -6,7 +6,7 @@ use crate::{
     event::{Prediction, Split, Values},
 };
 use rusqlite::{OptionalExtension, Params, Row, params};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// A sweep and how far it is.
 #[derive(Clone, Debug, PartialEq)]
@@ -38,6 +38,8 @@ pub struct Run {
     pub seed: u64,
     pub fold: Option<u32>,
     pub status: Status,
+    /// Whether `runner pause` left it out.
+    pub held: bool,
     /// The resolved specification as TOML.
     pub spec: String,
     /// Fingerprint of the data.
@@ -117,7 +119,7 @@ pub struct Serves {
 
 const RUN: &str = "r.id, r.seed, r.fold, r.status, r.spec, r.data, r.attempts, r.device, r.threads, r.parameters,
     r.epochs, r.steps_per_epoch, r.epoch, r.best_epoch, r.started_at, r.finished_at,
-    (SELECT total(a.seen_at - a.started_at) FROM attempts a WHERE a.run_id = r.id), r.cause, r.error";
+    (SELECT total(a.seen_at - a.started_at) FROM attempts a WHERE a.run_id = r.id), r.cause, r.error, r.held";
 
 impl Store {
     /// Reads everything inside `look` as of one moment, however much is written meanwhile.
@@ -235,6 +237,11 @@ impl Store {
             }
         };
         self.run(id)?.ok_or_else(|| Error::user(format!("run {id} has just been removed")))
+    }
+
+    /// The runs that are paused.
+    pub fn held(&self) -> Result<BTreeSet<String>> {
+        Ok(self.rows("SELECT id FROM runs WHERE held", [], |row| row.get(0))?.into_iter().collect())
     }
 
     /// Where a run serves.
@@ -364,6 +371,7 @@ fn run_of(row: &Row) -> rusqlite::Result<Run> {
         seconds: row.get(16)?,
         cause: row.get(17)?,
         error: row.get(18)?,
+        held: row.get(19)?,
         summary: Values::new(),
     })
 }

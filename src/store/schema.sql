@@ -44,7 +44,8 @@ CREATE TABLE runs (
     finished_at REAL,               -- null until the run is complete
     cause TEXT,                     -- why the last attempt ended early: user, non_finite, out_of_memory, environment, ..
     error TEXT,                     -- its message
-    journal_offset INTEGER NOT NULL DEFAULT 0   -- bytes of the run's journal that are in this file
+    journal_offset INTEGER NOT NULL DEFAULT 0,  -- bytes of the run's journal that are in this file
+    held INTEGER NOT NULL DEFAULT 0 -- 1: left out by `runner pause` until `runner resume`
 ) WITHOUT ROWID;
 
 -- Which runs serve which experiment of which sweep.
@@ -59,6 +60,17 @@ CREATE TABLE sweep_runs (
 ) WITHOUT ROWID;
 CREATE INDEX sweep_runs_by_run ON sweep_runs (run_id);
 
+-- Runs that an earlier version of the file described and the present one does not. What they have stays; reports leave
+-- them out.
+CREATE TABLE removed_runs (
+    sweep TEXT NOT NULL REFERENCES sweeps(name) ON DELETE CASCADE,
+    experiment TEXT NOT NULL,
+    point TEXT NOT NULL,
+    run_id TEXT NOT NULL REFERENCES runs(id),
+    removed_at REAL NOT NULL,
+    PRIMARY KEY (sweep, experiment, point, run_id)
+) WITHOUT ROWID;
+
 -- One try at a run; a resumed run has several.
 CREATE TABLE attempts (
     run_id TEXT NOT NULL REFERENCES runs(id) ON DELETE CASCADE,
@@ -70,6 +82,13 @@ CREATE TABLE attempts (
     seen_at REAL NOT NULL,          -- its last sign of life
     outcome TEXT,                   -- `finished`, `paused`, or the cause it ended by; null while running or when it vanished
     message TEXT,                   -- the error, where there was one
+    version TEXT,                   -- of the program
+    binary TEXT,                    -- SHA-256 of the program's file
+    git_commit TEXT,                -- of the working directory; null outside of git
+    git_patch TEXT,                 -- what differed from that commit: a file in `provenance/` of the results folder
+    command TEXT,                   -- command line of the sweep
+    host TEXT,                      -- name of the machine
+    hardware TEXT,                  -- model of the processor; of the GPU and its driver where it ran on one
     PRIMARY KEY (run_id, attempt)
 ) WITHOUT ROWID;
 

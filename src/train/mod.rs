@@ -19,7 +19,7 @@ pub use evaluate::{Evaluation, evaluate, score, softmax};
 use crate::{
     backbone::{self, Model, pretrained::Places},
     data::Dataset,
-    error::{Cause, Error, Result},
+    error::{Cause, Error, Result, log},
     event::{Event, Split, Values},
     schedule::{self, Clock},
     spec::{BackboneSpec, Keep, Precision, RunSpec, UsePretrained},
@@ -384,7 +384,7 @@ fn start_model(job: &Job, key: Key, emit: &mut Emit) -> Result<Model> {
         (None, None) => Vec::new(),
     };
     if !fresh.is_empty() {
-        eprintln!("{}: the classifier starts fresh ({})", spec.name, fresh.join(", "));
+        log(format_args!("{}: the classifier starts fresh ({})", spec.name, fresh.join(", ")));
     }
     Ok(model)
 }
@@ -396,7 +396,7 @@ fn pretrained_weights(model: &Model, spec: &BackboneSpec, emit: &mut Emit) -> Re
     }
     match backbone::fetch_pretrained(model, &Places::from_env(), &mut |_, _| {}) {
         Err(error) if spec.pretrained == UsePretrained::IfAvailable => {
-            eprintln!("{error}");
+            log(&error);
             let message = format!("{} started from scratch: its pretrained weights were not available", spec.name);
             emit(Event::Warning { message })?;
             Ok(None)
