@@ -1,6 +1,7 @@
 //! Tensors as this program uses them: activations are `(N, H, W, C)` f32 Candle tensors, parameters keep torch's shapes
 //! and timm's names, randomness is counter-based, and every differentiable operation is our own (see [`ops`]).
 
+pub mod gpu;
 pub mod image;
 pub mod init;
 pub mod layers;

@@ -3,11 +3,12 @@
 use super::{
     function::exp,
     matrix::{Matrix, MatrixMut, product},
-    memory::{Values, slice},
+    memory::Values,
     simd::vectorized,
 };
 use crate::error::{Error, Result};
-use candle_core::{CpuStorage, CustomOp1, Layout, Result as Candle, Shape, Tensor};
+use crate::tensor::ops::op::{Given, Op, apply1};
+use candle_core::{Result as Candle, Shape, Tensor};
 use rayon::prelude::*;
 
 /// `softmax(q k^T / sqrt(d)) v` for each image and head: `qkv (N, T, 3 * heads * d)` to `(N, T, heads * d)`.
@@ -17,7 +18,7 @@ pub fn attention(qkv: &Tensor, heads: usize) -> Result<Tensor> {
     match *qkv.dims() {
         [images, tokens, width] if heads > 0 && width > 0 && width % (3 * heads) == 0 => {
             let sizes = Sizes { images, tokens, heads, depth: width / (3 * heads) };
-            Ok(qkv.contiguous()?.apply_op1(Attention(sizes))?)
+            Ok(apply1(Attention(sizes), qkv)?)
         }
         _ => Err(Error::bug(format!("attention of {heads} heads: {:?} is not (N, T, 3 * heads * d)", qkv.dims()))),
     }
@@ -87,29 +88,29 @@ impl Sizes {
 /// The attention weights are computed again in the backward pass: kept, they would be the largest tensors of a model.
 struct Attention(Sizes);
 
-impl CustomOp1 for Attention {
+impl Op<1> for Attention {
     fn name(&self) -> &'static str {
         "attention"
     }
 
-    fn cpu_fwd(&self, qkv: &CpuStorage, at: &Layout) -> Candle<(CpuStorage, Shape)> {
-        let (s, qkv) = (&self.0, slice(qkv, at)?);
+    fn cpu(&self, [qkv]: [Given; 1]) -> Candle<(Vec<f32>, Shape)> {
+        let (s, qkv) = (&self.0, qkv.values);
         let y = s.per_head(1, |image, head, out| {
             let [q, k, v] = s.qkv(qkv, image, head);
             let weights = s.weights(&q, &k);
             product(MatrixMut::rows(out, s.tokens, s.depth, s.depth), &Matrix::packed(&weights, s.tokens), &v, false);
         });
-        Ok((CpuStorage::F32(y), (s.images, s.tokens, s.width()).into()))
+        Ok((y, (s.images, s.tokens, s.width()).into()))
     }
 
-    fn bwd(&self, qkv: &Tensor, _y: &Tensor, dy: &Tensor) -> Candle<Option<Tensor>> {
-        let (s, dy) = (&self.0, dy.contiguous()?);
-        let (values, dys) = (Values::of(qkv)?, Values::of(&dy)?);
+    fn cpu_gradients(&self, [qkv]: [&Tensor; 1], _y: &Tensor, dy: &Tensor) -> Candle<[Option<Tensor>; 1]> {
+        let s = &self.0;
+        let (values, dys) = (Values::of(qkv)?, Values::of(dy)?);
         let (qkvs, dys) = (&*values, &*dys);
         let dqkv = s.per_head(3, |image, head, out| {
             s.head_gradient(s.qkv(qkvs, image, head), s.output(dys, image, head), out);
         });
-        Ok(Some(Tensor::from_vec(dqkv, qkv.shape(), qkv.device())?))
+        Ok([Some(Tensor::from_vec(dqkv, qkv.shape(), qkv.device())?)])
     }
 }
 

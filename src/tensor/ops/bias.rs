@@ -4,42 +4,43 @@ use super::{
     Activation, columns,
     function::{Function, with_function},
     lanes::Lanes,
-    memory::{Fresh, Slot, Values, slice},
+    memory::{Fresh, Slot, Values},
     simd::vectorized,
 };
 use crate::error::{Error, Result};
-use candle_core::{CpuStorage, CustomOp2, Layout, Result as Candle, Shape, Tensor};
+use crate::tensor::ops::op::{Given, Op, apply2};
+use candle_core::{Result as Candle, Shape, Tensor};
 use rayon::prelude::*;
 
 /// `act(x + bias)`: `x (.., C)`, `bias (C)`.
 pub fn bias(x: &Tensor, bias: &Tensor, activation: Activation) -> Result<Tensor> {
     let channels = x.dims().last().copied().unwrap_or(0);
     match channels > 0 && bias.dims() == [channels] {
-        true => Ok(x.contiguous()?.apply_op2(&bias.contiguous()?, Bias(activation))?),
+        true => Ok(apply2(Bias(activation), [x, bias])?),
         false => Err(Error::bug(format!("bias: {:?} does not fit x {:?}", bias.dims(), x.dims()))),
     }
 }
 
 struct Bias(Activation);
 
-impl CustomOp2 for Bias {
+impl Op<2> for Bias {
     fn name(&self) -> &'static str {
         "bias"
     }
 
-    fn cpu_fwd(&self, x: &CpuStorage, x_at: &Layout, b: &CpuStorage, b_at: &Layout) -> Candle<(CpuStorage, Shape)> {
-        let (x, lanes) = (slice(x, x_at)?, Lanes::new(b_at.shape().elem_count()));
-        let wide = lanes.widen(slice(b, b_at)?);
+    fn cpu(&self, [x, b]: [Given; 2]) -> Candle<(Vec<f32>, Shape)> {
+        let shape = x.shape;
+        let (x, lanes) = (x.values, Lanes::new(b.shape.elem_count()));
+        let wide = lanes.widen(b.values);
         let mut y = Fresh::new(x.len());
         let blocks = y.slots().par_chunks_mut(lanes.block()).zip(x.par_chunks(lanes.block()));
         with_function!(self.0, F => blocks.for_each(|(y, x)| values::<F>(y, x, &wide)));
         // SAFETY: the blocks cover all of `y`.
-        Ok((CpuStorage::F32(unsafe { y.done() }), x_at.shape().clone()))
+        Ok((unsafe { y.done() }, shape.clone()))
     }
 
-    fn bwd(&self, x: &Tensor, bias: &Tensor, _y: &Tensor, dy: &Tensor) -> Candle<(Option<Tensor>, Option<Tensor>)> {
-        let dy = dy.contiguous()?;
-        let (xs, biases, dys) = (Values::of(x)?, Values::of(bias)?, Values::of(&dy)?);
+    fn cpu_gradients(&self, [x, bias]: [&Tensor; 2], _y: &Tensor, dy: &Tensor) -> Candle<[Option<Tensor>; 2]> {
+        let (xs, biases, dys) = (Values::of(x)?, Values::of(bias)?, Values::of(dy)?);
         let lanes = Lanes::new(biases.len());
         let wide = lanes.widen(&biases);
         let mut dz = Fresh::new(xs.len());
@@ -53,7 +54,7 @@ impl CustomOp2 for Bias {
         let sums = || Tensor::from_vec(columns::sums(&dz, lanes.channels), lanes.channels, x.device());
         let db = bias.track_op().then(sums).transpose()?;
         let dx = x.track_op().then(|| Tensor::from_vec(dz, x.shape(), x.device())).transpose()?;
-        Ok((dx, db))
+        Ok([dx, db])
     }
 }
 

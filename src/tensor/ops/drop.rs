@@ -2,13 +2,14 @@
 
 use super::{
     elementwise::BLOCK,
-    memory::{Fresh, Slot, Values, slice},
+    memory::{Fresh, Slot, Values},
 };
+use crate::tensor::ops::op::{Given, Op, apply1};
 use crate::{
     error::{Error, Result},
     tensor::Key,
 };
-use candle_core::{CpuStorage, CustomOp1, Layout, Result as Candle, Shape, Tensor};
+use candle_core::{Result as Candle, Shape, Tensor};
 use rayon::prelude::*;
 
 /// Zeroes elements with probability `rate` and divides the others by `1 - rate`.
@@ -38,25 +39,24 @@ struct Drop {
 fn drop(x: &Tensor, rate: f64, key: Key, whole: Whole) -> Result<Tensor> {
     match rate {
         0.0 => Ok(x.clone()),
-        0.0..=1.0 => Ok(x.contiguous()?.apply_op1(Drop { rate, key, whole })?),
+        0.0..=1.0 => Ok(apply1(Drop { rate, key, whole }, x)?),
         _ => Err(Error::bug(format!("a rate of dropping is within [0, 1], not {rate}"))),
     }
 }
 
-impl CustomOp1 for Drop {
+impl Op<1> for Drop {
     fn name(&self) -> &'static str {
         "drop"
     }
 
-    fn cpu_fwd(&self, x: &CpuStorage, x_at: &Layout) -> Candle<(CpuStorage, Shape)> {
-        let y = self.apply(slice(x, x_at)?, x_at.dims().first().copied().unwrap_or(1));
-        Ok((CpuStorage::F32(y), x_at.shape().clone()))
+    fn cpu(&self, [x]: [Given; 1]) -> Candle<(Vec<f32>, Shape)> {
+        let y = self.apply(x.values, x.shape.dims().first().copied().unwrap_or(1));
+        Ok((y, x.shape.clone()))
     }
 
-    fn bwd(&self, x: &Tensor, _y: &Tensor, dy: &Tensor) -> Candle<Option<Tensor>> {
-        let dy = dy.contiguous()?;
-        let dx = self.apply(&Values::of(&dy)?, x.dims().first().copied().unwrap_or(1));
-        Ok(Some(Tensor::from_vec(dx, x.shape(), x.device())?))
+    fn cpu_gradients(&self, [x]: [&Tensor; 1], _y: &Tensor, dy: &Tensor) -> Candle<[Option<Tensor>; 1]> {
+        let dx = self.apply(&Values::of(dy)?, x.dims().first().copied().unwrap_or(1));
+        Ok([Some(Tensor::from_vec(dx, x.shape(), x.device())?)])
     }
 }
 

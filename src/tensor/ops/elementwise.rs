@@ -3,11 +3,15 @@
 use super::{
     Activation,
     function::{Function, with_function},
-    memory::{Fresh, Slot, Values, slice},
+    memory::{Fresh, Slot, Values},
     simd::vectorized,
 };
 use crate::error::Result;
-use candle_core::{CpuStorage, CustomOp1, Layout, Result as Candle, Shape, Tensor};
+use crate::tensor::{
+    gpu::{Array, Grid, Queue, View, args},
+    ops::op::{Given, Gradient, Op, apply1},
+};
+use candle_core::{Result as Candle, Shape, Tensor};
 use rayon::prelude::*;
 
 /// Elements one task works on.
@@ -17,26 +21,46 @@ pub const BLOCK: usize = 1 << 14;
 pub fn activate(x: &Tensor, activation: Activation) -> Result<Tensor> {
     match activation {
         Activation::Identity => Ok(x.clone()),
-        _ => Ok(x.contiguous()?.apply_op1(Activate(activation))?),
+        _ => Ok(apply1(Activate(activation), x)?),
     }
 }
 
 struct Activate(Activation);
 
-impl CustomOp1 for Activate {
+impl Op<1> for Activate {
     fn name(&self) -> &'static str {
         "activate"
     }
 
-    fn cpu_fwd(&self, x: &CpuStorage, x_at: &Layout) -> Candle<(CpuStorage, Shape)> {
-        let y = apply(self.0, slice(x, x_at)?);
-        Ok((CpuStorage::F32(y), x_at.shape().clone()))
+    fn cpu(&self, [x]: [Given; 1]) -> Candle<(Vec<f32>, Shape)> {
+        let y = apply(self.0, x.values);
+        Ok((y, x.shape.clone()))
     }
 
-    fn bwd(&self, x: &Tensor, _y: &Tensor, dy: &Tensor) -> Candle<Option<Tensor>> {
-        let dy = dy.contiguous()?;
-        let dx = gradient(self.0, &Values::of(x)?, &Values::of(&dy)?);
-        Ok(Some(Tensor::from_vec(dx, x.shape(), x.device())?))
+    fn cpu_gradients(&self, [x]: [&Tensor; 1], _y: &Tensor, dy: &Tensor) -> Candle<[Option<Tensor>; 1]> {
+        let dx = gradient(self.0, &Values::of(x)?, &Values::of(dy)?);
+        Ok([Some(Tensor::from_vec(dx, x.shape(), x.device())?)])
+    }
+
+    fn gpu(&self, queue: &Queue, [x]: [View; 1]) -> Candle<Array> {
+        let y = queue.array(x.shape.clone(), x.dtype)?;
+        let arguments = args![x, &y, x.count(), self.0 as i32];
+        queue.launch("activate", x.dtype, Grid::over(x.count()), arguments)?;
+        Ok(y)
+    }
+
+    fn gpu_gradients(
+        &self,
+        queue: &Queue,
+        [x]: [View; 1],
+        _y: View,
+        dy: View,
+        _needs: [bool; 1],
+    ) -> Candle<[Gradient; 1]> {
+        let dx = queue.array(x.shape.clone(), x.dtype)?;
+        let arguments = args![x, dy, &dx, x.count(), self.0 as i32];
+        queue.launch("activate_gradient", x.dtype, Grid::over(x.count()), arguments)?;
+        Ok([Gradient::New(dx)])
     }
 }
 

@@ -3,12 +3,13 @@
 use super::{
     Activation,
     function::{Function, with_function},
-    memory::{Fresh, Slot, Values, slice},
+    memory::{Fresh, Slot, Values},
     pool::image_means,
     simd::vectorized,
 };
 use crate::error::{Error, Result};
-use candle_core::{CpuStorage, CustomOp1, CustomOp2, Layout, Result as Candle, Shape, Tensor};
+use crate::tensor::ops::op::{Given, Op, apply1, apply2};
+use candle_core::{Result as Candle, Shape, Tensor};
 use rayon::prelude::*;
 use std::sync::{Arc, Mutex};
 
@@ -16,7 +17,7 @@ use std::sync::{Arc, Mutex};
 pub fn gate_channels(x: &Tensor, gate: &Tensor) -> Result<Tensor> {
     match (x.dims(), gate.dims()) {
         (&[n, _, _, c], &[gates, channels]) if (n, c) == (gates, channels) => {
-            Ok(x.contiguous()?.apply_op2(&gate.contiguous()?, Gate(Activation::Sigmoid))?)
+            Ok(apply2(Gate(Activation::Sigmoid), [x, gate])?)
         }
         (x, gate) => Err(Error::bug(format!("a gate {gate:?} does not fit {x:?}: it must be (N, C) for (N, H, W, C)"))),
     }
@@ -25,32 +26,26 @@ pub fn gate_channels(x: &Tensor, gate: &Tensor) -> Result<Tensor> {
 /// With the function that opens a gate.
 struct Gate(Activation);
 
-impl CustomOp2 for Gate {
+impl Op<2> for Gate {
     fn name(&self) -> &'static str {
         "gate-channels"
     }
 
-    fn cpu_fwd(
-        &self,
-        x: &CpuStorage,
-        x_at: &Layout,
-        gate: &CpuStorage,
-        gate_at: &Layout,
-    ) -> Candle<(CpuStorage, Shape)> {
-        let (x, gate) = (slice(x, x_at)?, slice(gate, gate_at)?);
-        let (image, c) = sizes(x_at.shape())?;
+    fn cpu(&self, [x, gate]: [Given; 2]) -> Candle<(Vec<f32>, Shape)> {
+        let shape = x.shape;
+        let (x, gate) = (x.values, gate.values);
+        let (image, c) = sizes(shape)?;
         let mut y = Fresh::new(x.len());
         y.slots().par_chunks_mut(image).zip(x.par_chunks(image)).zip(gate.par_chunks(c)).for_each(|((y, x), gate)| {
             scale_rows(y, x, &opened(self.0, gate));
         });
         // SAFETY: the images cover all of `y`.
-        Ok((CpuStorage::F32(unsafe { y.done() }), x_at.shape().clone()))
+        Ok((unsafe { y.done() }, shape.clone()))
     }
 
-    fn bwd(&self, x: &Tensor, gate: &Tensor, _y: &Tensor, dy: &Tensor) -> Candle<(Option<Tensor>, Option<Tensor>)> {
-        let dy = dy.contiguous()?;
+    fn cpu_gradients(&self, [x, gate]: [&Tensor; 2], _y: &Tensor, dy: &Tensor) -> Candle<[Option<Tensor>; 2]> {
         let (image, c) = sizes(x.shape())?;
-        let (xs, gates, dys) = (Values::of(x)?, Values::of(gate)?, Values::of(&dy)?);
+        let (xs, gates, dys) = (Values::of(x)?, Values::of(gate)?, Values::of(dy)?);
         let (mut dx, mut dgate) = (Fresh::new(xs.len()), Fresh::new(gates.len()));
         let outputs = dx.slots().par_chunks_mut(image).zip(dgate.slots().par_chunks_mut(c));
         let inputs = xs.par_chunks(image).zip(gates.par_chunks(c)).zip(dys.par_chunks(image));
@@ -60,10 +55,10 @@ impl CustomOp2 for Gate {
         });
         // SAFETY: the images cover all of `dx` and `dgate`.
         let (dx, dgate) = unsafe { (dx.done(), dgate.done()) };
-        Ok((
+        Ok([
             Some(Tensor::from_vec(dx, x.shape(), x.device())?),
             Some(Tensor::from_vec(dgate, gate.shape(), gate.device())?),
-        ))
+        ])
     }
 }
 
@@ -150,9 +145,9 @@ pub fn squeeze_excite(x: &Tensor, open: Activation, excite: impl FnOnce(&Tensor)
     }
     let x = x.contiguous()?;
     let late = Arc::new(Mutex::new(None));
-    let gate = excite(&x.apply_op1(Squeeze { open, late: late.clone() })?)?.contiguous()?;
+    let gate = excite(&apply1(Squeeze { open, late: late.clone() }, &x)?)?;
     match gate.dims() == [n, c] {
-        true => Ok(x.apply_op2(&gate, Excite { open, late })?),
+        true => Ok(apply2(Excite { open, late }, [&x, &gate])?),
         false => Err(Error::bug(format!("a gate {:?} does not fit {:?}", gate.dims(), x.dims()))),
     }
 }
@@ -172,16 +167,16 @@ struct Excite {
     late: Late,
 }
 
-impl CustomOp1 for Squeeze {
+impl Op<1> for Squeeze {
     fn name(&self) -> &'static str {
         "squeeze"
     }
 
-    fn cpu_fwd(&self, x: &CpuStorage, x_at: &Layout) -> Candle<(CpuStorage, Shape)> {
-        image_means(slice(x, x_at)?, x_at.shape())
+    fn cpu(&self, [x]: [Given; 1]) -> Candle<(Vec<f32>, Shape)> {
+        image_means(x.values, x.shape)
     }
 
-    fn bwd(&self, x: &Tensor, _y: &Tensor, dmeans: &Tensor) -> Candle<Option<Tensor>> {
+    fn cpu_gradients(&self, [x]: [&Tensor; 1], _y: &Tensor, dmeans: &Tensor) -> Candle<[Option<Tensor>; 1]> {
         let Some((dy, gate)) = self.late.lock().ok().and_then(|mut late| late.take()) else {
             candle_core::bail!("the squeeze's backward pass came before the gate's")
         };
@@ -194,29 +189,22 @@ impl CustomOp1 for Squeeze {
             scale_and_spread_rows(dx, dy, &opened(self.open, gate), dmeans);
         });
         // SAFETY: the images cover all of `dx`.
-        Ok(Some(Tensor::from_vec(unsafe { dx.done() }, x.shape(), x.device())?))
+        Ok([Some(Tensor::from_vec(unsafe { dx.done() }, x.shape(), x.device())?)])
     }
 }
 
-impl CustomOp2 for Excite {
+impl Op<2> for Excite {
     fn name(&self) -> &'static str {
         "excite"
     }
 
-    fn cpu_fwd(
-        &self,
-        x: &CpuStorage,
-        x_at: &Layout,
-        gate: &CpuStorage,
-        gate_at: &Layout,
-    ) -> Candle<(CpuStorage, Shape)> {
-        Gate(self.open).cpu_fwd(x, x_at, gate, gate_at)
+    fn cpu(&self, [x, gate]: [Given; 2]) -> Candle<(Vec<f32>, Shape)> {
+        Gate(self.open).cpu([x, gate])
     }
 
-    fn bwd(&self, x: &Tensor, gate: &Tensor, _y: &Tensor, dy: &Tensor) -> Candle<(Option<Tensor>, Option<Tensor>)> {
-        let dy = dy.contiguous()?;
+    fn cpu_gradients(&self, [x, gate]: [&Tensor; 2], _y: &Tensor, dy: &Tensor) -> Candle<[Option<Tensor>; 2]> {
         let (image, c) = sizes(x.shape())?;
-        let (xs, gates, dys) = (Values::of(x)?, Values::of(gate)?, Values::of(&dy)?);
+        let (xs, gates, dys) = (Values::of(x)?, Values::of(gate)?, Values::of(dy)?);
         let mut dgate = Fresh::new(gates.len());
         let inputs = xs.par_chunks(image).zip(gates.par_chunks(c)).zip(dys.par_chunks(image));
         dgate.slots().par_chunks_mut(c).zip(inputs).for_each(|(dgate, ((x, gate), dy))| {
@@ -227,6 +215,6 @@ impl CustomOp2 for Excite {
         if let Ok(mut late) = self.late.lock() {
             *late = Some((dy.clone(), gate.detach()));
         }
-        Ok((None, Some(dgate)))
+        Ok([None, Some(dgate)])
     }
 }

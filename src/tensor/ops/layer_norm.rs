@@ -1,11 +1,12 @@
 //! Layer normalization.
 
 use super::{
-    memory::{Fresh, Slot, Values, slice},
+    memory::{Fresh, Slot, Values},
     simd::vectorized,
 };
 use crate::error::{Error, Result};
-use candle_core::{CpuStorage, CustomOp3, Layout, Result as Candle, Shape, Tensor};
+use crate::tensor::ops::op::{Given, Op, apply3};
+use candle_core::{DType, Result as Candle, Shape, Tensor};
 use rayon::prelude::*;
 
 /// `torch.nn.functional.layer_norm` over the last axis: `(x - mean) / sqrt(var + eps) * weight + bias` with each row's own
@@ -18,10 +19,10 @@ pub fn layer_norm(x: &Tensor, affine: Option<(&Tensor, &Tensor)>, eps: f64) -> R
         return Err(Error::bug(format!("layer normalization of {:?}: weight and bias {shapes:?}", x.dims())));
     }
     let (weight, bias) = match affine {
-        Some((weight, bias)) => (weight.contiguous()?, bias.contiguous()?),
-        None => (Tensor::ones(width, x.dtype(), x.device())?, Tensor::zeros(width, x.dtype(), x.device())?),
+        Some((weight, bias)) => (weight.clone(), bias.clone()),
+        None => (Tensor::ones(width, DType::F32, x.device())?, Tensor::zeros(width, DType::F32, x.device())?),
     };
-    Ok(x.contiguous()?.apply_op3(&weight, &bias, LayerNorm { width, eps: eps as f32 })?)
+    Ok(apply3(LayerNorm { width, eps: eps as f32 }, [x, &weight, &bias])?)
 }
 
 struct LayerNorm {
@@ -64,42 +65,27 @@ fn total(tasks: &[[Vec<f32>; 2]], which: usize, width: usize) -> Vec<f32> {
     totals.into_iter().map(|total| total as f32).collect()
 }
 
-impl CustomOp3 for LayerNorm {
+impl Op<3> for LayerNorm {
     fn name(&self) -> &'static str {
         "layer-norm"
     }
 
-    fn cpu_fwd(
-        &self,
-        x: &CpuStorage,
-        x_at: &Layout,
-        weight: &CpuStorage,
-        weight_at: &Layout,
-        bias: &CpuStorage,
-        bias_at: &Layout,
-    ) -> Candle<(CpuStorage, Shape)> {
-        let (x, weight, bias) = (slice(x, x_at)?, slice(weight, weight_at)?, slice(bias, bias_at)?);
+    fn cpu(&self, [x, weight, bias]: [Given; 3]) -> Candle<(Vec<f32>, Shape)> {
+        let shape = x.shape;
+        let (x, weight, bias) = (x.values, weight.values, bias.values);
         let mut y = Fresh::new(x.len());
         let blocks = y.slots().par_chunks_mut(self.block()).zip(x.par_chunks(self.block()));
         blocks.for_each(|(y, x)| forward_rows(weight, bias, self.eps, y, x));
         // SAFETY: the blocks cover all of `y`.
-        Ok((CpuStorage::F32(unsafe { y.done() }), x_at.shape().clone()))
+        Ok((unsafe { y.done() }, shape.clone()))
     }
 
-    fn bwd(
-        &self,
-        x: &Tensor,
-        weight: &Tensor,
-        bias: &Tensor,
-        _y: &Tensor,
-        dy: &Tensor,
-    ) -> Candle<(Option<Tensor>, Option<Tensor>, Option<Tensor>)> {
-        let dy = dy.contiguous()?;
-        let [dx, dweight, dbias] = self.backward(&Values::of(x)?, &Values::of(weight)?, &Values::of(&dy)?);
+    fn cpu_gradients(&self, [x, weight, bias]: [&Tensor; 3], _y: &Tensor, dy: &Tensor) -> Candle<[Option<Tensor>; 3]> {
+        let [dx, dweight, dbias] = self.backward(&Values::of(x)?, &Values::of(weight)?, &Values::of(dy)?);
         let tensor = |values, like: &Tensor| {
             like.track_op().then(|| Tensor::from_vec(values, like.shape(), like.device())).transpose()
         };
-        Ok((tensor(dx, x)?, tensor(dweight, weight)?, tensor(dbias, bias)?))
+        Ok([tensor(dx, x)?, tensor(dweight, weight)?, tensor(dbias, bias)?])
     }
 }
 

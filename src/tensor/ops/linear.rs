@@ -3,11 +3,12 @@
 use super::{
     Activation, activate,
     matrix::{Matrix, MatrixMut, product},
-    memory::{Fresh, Slot, Values, slice},
+    memory::{Fresh, Slot, Values},
     simd::vectorized,
 };
 use crate::error::{Error, Result};
-use candle_core::{CpuStorage, CustomOp3, Layout, Result as Candle, Shape, Tensor};
+use crate::tensor::ops::op::{Given, Op, apply3};
+use candle_core::{Result as Candle, Shape, Tensor};
 use rayon::prelude::*;
 
 /// `act(x weight^T + bias)`: `x (.., in)`, `weight (out, in)`, `bias (out)`.
@@ -21,7 +22,7 @@ pub fn linear(x: &Tensor, weight: &Tensor, bias: &Tensor, activation: Activation
             bias.dims()
         )));
     }
-    let y = x.contiguous()?.apply_op3(&weight.contiguous()?, &bias.contiguous()?, Linear)?;
+    let y = apply3(Linear, [x, weight, bias])?;
     activate(&y, activation)
 }
 
@@ -30,40 +31,23 @@ struct Linear;
 /// Rows of one task: fixed, so that the bits do not depend on the number of threads.
 const ROWS: usize = 256;
 
-impl CustomOp3 for Linear {
+impl Op<3> for Linear {
     fn name(&self) -> &'static str {
         "linear"
     }
 
-    fn cpu_fwd(
-        &self,
-        x: &CpuStorage,
-        x_at: &Layout,
-        weight: &CpuStorage,
-        weight_at: &Layout,
-        bias: &CpuStorage,
-        bias_at: &Layout,
-    ) -> Candle<(CpuStorage, Shape)> {
-        let (x, weight, bias) = (slice(x, x_at)?, slice(weight, weight_at)?, slice(bias, bias_at)?);
-        let (outputs, inputs) = weight_at.shape().dims2()?;
-        let y = forward(x, weight, bias, inputs, outputs);
-        let mut dims = x_at.dims().to_vec();
+    fn cpu(&self, [x, weight, bias]: [Given; 3]) -> Candle<(Vec<f32>, Shape)> {
+        let (outputs, inputs) = weight.shape.dims2()?;
+        let y = forward(x.values, weight.values, bias.values, inputs, outputs);
+        let mut dims = x.shape.dims().to_vec();
         dims.pop();
         dims.push(outputs);
-        Ok((CpuStorage::F32(y), dims.into()))
+        Ok((y, dims.into()))
     }
 
-    fn bwd(
-        &self,
-        x: &Tensor,
-        weight: &Tensor,
-        bias: &Tensor,
-        _y: &Tensor,
-        dy: &Tensor,
-    ) -> Candle<(Option<Tensor>, Option<Tensor>, Option<Tensor>)> {
+    fn cpu_gradients(&self, [x, weight, bias]: [&Tensor; 3], _y: &Tensor, dy: &Tensor) -> Candle<[Option<Tensor>; 3]> {
         let (outputs, inputs) = weight.dims2()?;
-        let dy = dy.contiguous()?;
-        let (xs, weights, dys) = (Values::of(x)?, Values::of(weight)?, Values::of(&dy)?);
+        let (xs, weights, dys) = (Values::of(x)?, Values::of(weight)?, Values::of(dy)?);
         let dx = x.track_op().then(|| {
             let dx = input_gradient(&dys, &weights, inputs, outputs);
             Tensor::from_vec(dx, x.shape(), x.device())
@@ -76,7 +60,7 @@ impl CustomOp3 for Linear {
             }
             false => (None, None),
         };
-        Ok((dx.transpose()?, dw.filter(|_| weight.track_op()), db.filter(|_| bias.track_op())))
+        Ok([dx.transpose()?, dw, db])
     }
 }
 

@@ -2,11 +2,12 @@
 
 use super::{
     function::exp,
-    memory::{Fresh, Slot, Values, slice},
+    memory::{Fresh, Slot, Values},
     simd::vectorized,
 };
 use crate::error::{Error, Result};
-use candle_core::{CpuStorage, CustomOp1, Layout, Result as Candle, Shape, Tensor};
+use crate::tensor::ops::op::{Given, Op, apply1};
+use candle_core::{Result as Candle, Shape, Tensor};
 use rayon::prelude::*;
 
 /// Cross entropy against probabilities: `-sum_c weight_c target_c log softmax(logits)_c` for each sample.
@@ -26,7 +27,7 @@ pub fn soft_cross_entropy(logits: &Tensor, targets: &Tensor, weights: Option<&Te
         Some(weights) => targets.detach().broadcast_mul(&weights.detach())?,
         None => targets.detach().contiguous()?,
     };
-    Ok(logits.contiguous()?.apply_op1(SoftCrossEntropy { targets, classes })?)
+    Ok(apply1(SoftCrossEntropy { targets, classes }, logits)?)
 }
 
 /// Binary cross entropy of each logit against its target, stable for large logits: `max(x,0) - x t + log(1 + e^-|x|)`.
@@ -35,7 +36,7 @@ pub fn bce_with_logits(logits: &Tensor, targets: &Tensor) -> Result<Tensor> {
     if targets.dims() != logits.dims() {
         return Err(Error::bug(format!("bce_with_logits: logits {:?}, targets {:?}", logits.dims(), targets.dims())));
     }
-    Ok(logits.contiguous()?.apply_op1(BceWithLogits { targets: targets.detach().contiguous()? })?)
+    Ok(apply1(BceWithLogits { targets: targets.detach().contiguous()? }, logits)?)
 }
 
 struct SoftCrossEntropy {
@@ -44,29 +45,28 @@ struct SoftCrossEntropy {
     classes: usize,
 }
 
-impl CustomOp1 for SoftCrossEntropy {
+impl Op<1> for SoftCrossEntropy {
     fn name(&self) -> &'static str {
         "soft-cross-entropy"
     }
 
-    fn cpu_fwd(&self, x: &CpuStorage, x_at: &Layout) -> Candle<(CpuStorage, Shape)> {
-        let (x, targets) = (slice(x, x_at)?, Values::of(&self.targets)?);
+    fn cpu(&self, [x]: [Given; 1]) -> Candle<(Vec<f32>, Shape)> {
+        let (x, targets) = (x.values, Values::of(&self.targets)?);
         let samples = x.par_chunks(self.classes).zip(targets.par_chunks(self.classes));
         let losses: Vec<f32> = samples.map(|(x, targets)| cross_entropy(x, targets)).collect();
         let count = losses.len();
-        Ok((CpuStorage::F32(losses), count.into()))
+        Ok((losses, count.into()))
     }
 
-    fn bwd(&self, x: &Tensor, _losses: &Tensor, d: &Tensor) -> Candle<Option<Tensor>> {
-        let d = d.contiguous()?;
-        let (xs, targets, ds) = (Values::of(x)?, Values::of(&self.targets)?, Values::of(&d)?);
+    fn cpu_gradients(&self, [x]: [&Tensor; 1], _losses: &Tensor, d: &Tensor) -> Candle<[Option<Tensor>; 1]> {
+        let (xs, targets, ds) = (Values::of(x)?, Values::of(&self.targets)?, Values::of(d)?);
         let mut dx = Fresh::new(xs.len());
         let inputs = xs.par_chunks(self.classes).zip(targets.par_chunks(self.classes)).zip(ds.par_iter());
         dx.slots().par_chunks_mut(self.classes).zip(inputs).for_each(|(dx, ((x, targets), &d))| {
             cross_entropy_gradient(dx, x, targets, d);
         });
         // SAFETY: the samples cover all of `dx`.
-        Ok(Some(Tensor::from_vec(unsafe { dx.done() }, x.shape(), x.device())?))
+        Ok([Some(Tensor::from_vec(unsafe { dx.done() }, x.shape(), x.device())?)])
     }
 }
 
@@ -114,24 +114,24 @@ struct BceWithLogits {
     targets: Tensor,
 }
 
-impl CustomOp1 for BceWithLogits {
+impl Op<1> for BceWithLogits {
     fn name(&self) -> &'static str {
         "bce-with-logits"
     }
 
-    fn cpu_fwd(&self, x: &CpuStorage, x_at: &Layout) -> Candle<(CpuStorage, Shape)> {
-        let (x, targets) = (slice(x, x_at)?, Values::of(&self.targets)?);
+    fn cpu(&self, [x]: [Given; 1]) -> Candle<(Vec<f32>, Shape)> {
+        let shape = x.shape;
+        let (x, targets) = (x.values, Values::of(&self.targets)?);
         let pairs = x.iter().zip(targets.iter());
         let losses = pairs.map(|(&x, &target)| relu(x) - x * target + (-x.abs()).exp().ln_1p()).collect();
-        Ok((CpuStorage::F32(losses), x_at.shape().clone()))
+        Ok((losses, shape.clone()))
     }
 
-    fn bwd(&self, x: &Tensor, _losses: &Tensor, d: &Tensor) -> Candle<Option<Tensor>> {
-        let d = d.contiguous()?;
-        let (xs, targets, ds) = (Values::of(x)?, Values::of(&self.targets)?, Values::of(&d)?);
+    fn cpu_gradients(&self, [x]: [&Tensor; 1], _losses: &Tensor, d: &Tensor) -> Candle<[Option<Tensor>; 1]> {
+        let (xs, targets, ds) = (Values::of(x)?, Values::of(&self.targets)?, Values::of(d)?);
         let triples = xs.iter().zip(targets.iter()).zip(ds.iter());
         let dx = triples.map(|((&x, &target), &d)| d * (super::function::sigmoid(x) - target)).collect();
-        Ok(Some(Tensor::from_vec(dx, x.shape(), x.device())?))
+        Ok([Some(Tensor::from_vec(dx, x.shape(), x.device())?)])
     }
 }
 

@@ -18,6 +18,7 @@ mod loss;
 pub mod matrix;
 mod memory;
 mod norm;
+mod op;
 mod pad;
 mod pool;
 mod scale;

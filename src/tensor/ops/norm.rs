@@ -8,11 +8,12 @@ use super::{
     Activation,
     function::{Function, with_function},
     lanes::Lanes,
-    memory::{Fresh, Slot, Values, slice},
+    memory::{Fresh, Slot, Values},
     simd::vectorized,
 };
 use crate::error::{Error, Result};
-use candle_core::{CpuStorage, CustomOp2, CustomOp3, Layout, Result as Candle, Shape, Tensor};
+use crate::tensor::ops::op::{Given, Op, apply2, apply3};
+use candle_core::{Result as Candle, Shape, Tensor};
 use rayon::prelude::*;
 
 /// Training: `act(weight * (x - mean) / sqrt(var + eps) + bias + residual)` with the batch's own statistics over all but
@@ -307,8 +308,8 @@ impl Normalize {
     fn apply(self, x: &Tensor, weight: &Tensor, bias: &Tensor, residual: Option<&Tensor>) -> Candle<Tensor> {
         let affine = Tensor::stack(&[weight, bias], 0)?;
         match residual {
-            Some(residual) => x.apply_op3(&affine, &residual.contiguous()?, self),
-            None => x.apply_op2(&affine, self),
+            Some(residual) => apply3(self, [x, &affine, residual]),
+            None => apply2(self, [x, &affine]),
         }
     }
 
@@ -450,20 +451,19 @@ impl Normalize {
         affine: &Tensor,
         residual: Option<&Tensor>,
         dy: &Tensor,
-    ) -> Candle<(Option<Tensor>, Option<Tensor>, Option<Tensor>)> {
-        let dy = dy.contiguous()?;
+    ) -> Candle<[Option<Tensor>; 3]> {
         let needs = Needs { x: x.track_op(), residual: residual.is_some_and(Tensor::track_op) };
         let kept = residual.map(Values::of).transpose()?;
-        let gradients = self.backward(&Values::of(x)?, &Values::of(affine)?, kept.as_deref(), &Values::of(&dy)?, needs);
+        let gradients = self.backward(&Values::of(x)?, &Values::of(affine)?, kept.as_deref(), &Values::of(dy)?, needs);
         let tensor = |values, like: &Tensor| Tensor::from_vec(values, like.shape(), like.device());
         let dx = gradients.x.map(|values| tensor(values, x)).transpose()?;
         let daffine = affine.track_op().then(|| tensor(gradients.affine, affine)).transpose()?;
         let dresidual = match (needs.residual, gradients.residual) {
             (true, Some(values)) => Some(tensor(values, x)?),
-            (true, None) => Some(dy),
+            (true, None) => Some(dy.clone()),
             (false, _) => None,
         };
-        Ok((dx, daffine, dresidual))
+        Ok([dx, daffine, dresidual])
     }
 }
 
@@ -488,54 +488,38 @@ fn fresh_input_gradient(back: &Back, x: &[f32], dz: &[f32], block: usize) -> Vec
     unsafe { dx.done() }
 }
 
-impl CustomOp2 for Normalize {
+impl Op<2> for Normalize {
     fn name(&self) -> &'static str {
         "batch-norm"
     }
 
-    fn cpu_fwd(
-        &self,
-        x: &CpuStorage,
-        x_at: &Layout,
-        affine: &CpuStorage,
-        affine_at: &Layout,
-    ) -> Candle<(CpuStorage, Shape)> {
-        let y = self.forward(slice(x, x_at)?, slice(affine, affine_at)?, None);
-        Ok((CpuStorage::F32(y), x_at.shape().clone()))
+    fn cpu(&self, [x, affine]: [Given; 2]) -> Candle<(Vec<f32>, Shape)> {
+        let y = self.forward(x.values, affine.values, None);
+        Ok((y, x.shape.clone()))
     }
 
-    fn bwd(&self, x: &Tensor, affine: &Tensor, _y: &Tensor, dy: &Tensor) -> Candle<(Option<Tensor>, Option<Tensor>)> {
-        let (dx, daffine, _) = self.gradients(x, affine, None, dy)?;
-        Ok((dx, daffine))
+    fn cpu_gradients(&self, [x, affine]: [&Tensor; 2], _y: &Tensor, dy: &Tensor) -> Candle<[Option<Tensor>; 2]> {
+        let [dx, daffine, _] = self.gradients(x, affine, None, dy)?;
+        Ok([dx, daffine])
     }
 }
 
-impl CustomOp3 for Normalize {
+impl Op<3> for Normalize {
     fn name(&self) -> &'static str {
         "batch-norm-residual"
     }
 
-    fn cpu_fwd(
-        &self,
-        x: &CpuStorage,
-        x_at: &Layout,
-        affine: &CpuStorage,
-        affine_at: &Layout,
-        residual: &CpuStorage,
-        residual_at: &Layout,
-    ) -> Candle<(CpuStorage, Shape)> {
-        let y = self.forward(slice(x, x_at)?, slice(affine, affine_at)?, Some(slice(residual, residual_at)?));
-        Ok((CpuStorage::F32(y), x_at.shape().clone()))
+    fn cpu(&self, [x, affine, residual]: [Given; 3]) -> Candle<(Vec<f32>, Shape)> {
+        let y = self.forward(x.values, affine.values, Some(residual.values));
+        Ok((y, x.shape.clone()))
     }
 
-    fn bwd(
+    fn cpu_gradients(
         &self,
-        x: &Tensor,
-        affine: &Tensor,
-        residual: &Tensor,
+        [x, affine, residual]: [&Tensor; 3],
         _y: &Tensor,
         dy: &Tensor,
-    ) -> Candle<(Option<Tensor>, Option<Tensor>, Option<Tensor>)> {
+    ) -> Candle<[Option<Tensor>; 3]> {
         self.gradients(x, affine, Some(residual), dy)
     }
 }

@@ -1,17 +1,16 @@
 //! Borders around images.
 
-use super::memory::{Values, slice};
+use super::memory::Values;
 use crate::error::{Error, Result};
-use candle_core::{CpuStorage, CustomOp1, Layout, Result as Candle, Shape, Tensor};
+use crate::tensor::ops::op::{Given, Op, apply1};
+use candle_core::{Result as Candle, Shape, Tensor};
 use rayon::prelude::*;
 
 /// `torch.nn.functional.pad` of images `(N, H, W, C)` with a constant: `borders` are `[[top, bottom], [left, right]]`.
 pub fn pad2d(x: &Tensor, borders: [[usize; 2]; 2], value: f32) -> Result<Tensor> {
     match (x.dims(), borders) {
         (_, [[0, 0], [0, 0]]) => Ok(x.clone()),
-        (&[images, h, w, c], _) if h * w * c > 0 => {
-            Ok(x.contiguous()?.apply_op1(Pad { sizes: [images, h, w, c], borders, value })?)
-        }
+        (&[images, h, w, c], _) if h * w * c > 0 => Ok(apply1(Pad { sizes: [images, h, w, c], borders, value }, x)?),
         (dims, _) => Err(Error::bug(format!("pad2d of {dims:?}, which are not images (N, H, W, C)"))),
     }
 }
@@ -47,13 +46,13 @@ impl Pad {
     }
 }
 
-impl CustomOp1 for Pad {
+impl Op<1> for Pad {
     fn name(&self) -> &'static str {
         "pad2d"
     }
 
-    fn cpu_fwd(&self, x: &CpuStorage, at: &Layout) -> Candle<(CpuStorage, Shape)> {
-        let x = slice(x, at)?;
+    fn cpu(&self, [x]: [Given; 1]) -> Candle<(Vec<f32>, Shape)> {
+        let x = x.values;
         let shape: Shape = self.output_shape().into();
         let mut y = vec![self.value; shape.elem_count()];
         let (image, rows) = (shape.elem_count() / self.sizes[0].max(1), self.sizes[1]);
@@ -63,16 +62,15 @@ impl CustomOp1 for Pad {
                 y[self.start(row)..][..self.row()].copy_from_slice(x);
             }
         });
-        Ok((CpuStorage::F32(y), shape))
+        Ok((y, shape))
     }
 
-    fn bwd(&self, x: &Tensor, _y: &Tensor, dy: &Tensor) -> Candle<Option<Tensor>> {
-        let dy = dy.contiguous()?;
-        let values = Values::of(&dy)?;
+    fn cpu_gradients(&self, [x]: [&Tensor; 1], _y: &Tensor, dy: &Tensor) -> Candle<[Option<Tensor>; 1]> {
+        let values = Values::of(dy)?;
         let dys = &*values;
         let mut dx = vec![0.0f32; x.elem_count()];
         let rows = dx.par_chunks_mut(self.row()).enumerate();
         rows.for_each(|(row, dx)| dx.copy_from_slice(&dys[self.start(row)..][..self.row()]));
-        Ok(Some(Tensor::from_vec(dx, x.shape(), x.device())?))
+        Ok([Some(Tensor::from_vec(dx, x.shape(), x.device())?)])
     }
 }

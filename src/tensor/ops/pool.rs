@@ -2,11 +2,12 @@
 
 use super::{
     Window,
-    memory::{Fresh, Slot, Values, slice},
+    memory::{Fresh, Slot, Values},
     simd::vectorized,
 };
 use crate::error::{Error, Result};
-use candle_core::{CpuStorage, CustomOp1, Layout, Result as Candle, Shape, Tensor};
+use crate::tensor::ops::op::{Given, Op, apply1};
+use candle_core::{Result as Candle, Shape, Tensor};
 use rayon::prelude::*;
 use std::sync::OnceLock;
 
@@ -16,7 +17,7 @@ pub fn max_pool2d(x: &Tensor, window: Window) -> Result<Tensor> {
     if window.kernel[0] * window.kernel[1] > 256 {
         return Err(Error::bug(format!("max_pool2d remembers at most 256 places, the window is {:?}", window.kernel)));
     }
-    Ok(x.contiguous()?.apply_op1(MaxPool { sizes, winners: OnceLock::new() })?)
+    Ok(apply1(MaxPool { sizes, winners: OnceLock::new() }, x)?)
 }
 
 /// `torch.nn.AvgPool2d` (padding counts as zeros, `count_include_pad = true`).
@@ -26,7 +27,7 @@ pub fn avg_pool2d(x: &Tensor, window: Window) -> Result<Tensor> {
         return Err(Error::bug(format!("avg_pool2d has no dilation, the window is {window:?}")));
     }
     let shares = [0, 1].map(|axis| vec![1.0 / window.kernel[axis] as f32; sizes.output[axis]]);
-    Ok(x.contiguous()?.apply_op1(AvgPool { sizes, shares })?)
+    Ok(apply1(AvgPool { sizes, shares }, x)?)
 }
 
 /// `torch.nn.AvgPool2d` with `ceil_mode = true` and `count_include_pad = false`: windows may reach beyond the image, as
@@ -46,7 +47,7 @@ pub fn avg_pool2d_ceil(x: &Tensor, window: Window) -> Result<Tensor> {
         let seen = |at: &usize| (0..window.kernel[axis]).filter(|&tap| sizes.source(axis, *at, tap).is_some()).count();
         (0..sizes.output[axis]).map(|at| 1.0 / seen(&at) as f32).collect()
     });
-    Ok(x.contiguous()?.apply_op1(AvgPool { sizes, shares })?)
+    Ok(apply1(AvgPool { sizes, shares }, x)?)
 }
 
 /// The mean over height and width: `(N, H, W, C)` to `(N, C)`.
@@ -54,7 +55,7 @@ pub fn global_avg_pool(x: &Tensor) -> Result<Tensor> {
     let (_, h, w, _) = x.dims4()?;
     match h * w {
         0 => Err(Error::bug(format!("global_avg_pool of an empty image {:?}", x.dims()))),
-        _ => Ok(x.contiguous()?.apply_op1(GlobalAvgPool)?),
+        _ => Ok(apply1(GlobalAvgPool, x)?),
     }
 }
 
@@ -120,13 +121,13 @@ struct MaxPool {
     winners: OnceLock<Vec<u8>>,
 }
 
-impl CustomOp1 for MaxPool {
+impl Op<1> for MaxPool {
     fn name(&self) -> &'static str {
         "max-pool2d"
     }
 
-    fn cpu_fwd(&self, x: &CpuStorage, x_at: &Layout) -> Candle<(CpuStorage, Shape)> {
-        let x = slice(x, x_at)?;
+    fn cpu(&self, [x]: [Given; 1]) -> Candle<(Vec<f32>, Shape)> {
+        let x = x.values;
         let s = &self.sizes;
         let shape = s.output_shape();
         let (mut y, mut winners) = (Fresh::new(shape.elem_count()), Fresh::new(shape.elem_count()));
@@ -135,19 +136,18 @@ impl CustomOp1 for MaxPool {
         // SAFETY: the rows cover both, and every window holds a pixel, whose visit writes all channels.
         let (y, winners) = unsafe { (y.done(), winners.done()) };
         let _ = self.winners.set(winners);
-        Ok((CpuStorage::F32(y), shape))
+        Ok((y, shape))
     }
 
-    fn bwd(&self, x: &Tensor, _y: &Tensor, dy: &Tensor) -> Candle<Option<Tensor>> {
+    fn cpu_gradients(&self, [x]: [&Tensor; 1], _y: &Tensor, dy: &Tensor) -> Candle<[Option<Tensor>; 1]> {
         let Some(winners) = self.winners.get() else { candle_core::bail!("max_pool2d went backward before forward") };
-        let dy = dy.contiguous()?;
-        let dys = Values::of(&dy)?;
+        let dys = Values::of(dy)?;
         let s = &self.sizes;
         let mut dx = Fresh::new(x.elem_count());
         let rows = dx.slots().par_chunks_mut(s.input_row()).enumerate();
         rows.for_each(|(row, dx)| max_backward_row(s, row, &dys, winners, dx));
         // SAFETY: the rows cover all of `dx`, and each is cleared first.
-        Ok(Some(Tensor::from_vec(unsafe { dx.done() }, x.shape(), x.device())?))
+        Ok([Some(Tensor::from_vec(unsafe { dx.done() }, x.shape(), x.device())?)])
     }
 }
 
@@ -282,24 +282,23 @@ struct AvgPool {
     shares: [Vec<f32>; 2],
 }
 
-impl CustomOp1 for AvgPool {
+impl Op<1> for AvgPool {
     fn name(&self) -> &'static str {
         "avg-pool2d"
     }
 
-    fn cpu_fwd(&self, x: &CpuStorage, x_at: &Layout) -> Candle<(CpuStorage, Shape)> {
-        let x = slice(x, x_at)?;
+    fn cpu(&self, [x]: [Given; 1]) -> Candle<(Vec<f32>, Shape)> {
+        let x = x.values;
         let (s, shares) = (&self.sizes, &self.shares);
         let shape = s.output_shape();
         let mut y = Fresh::new(shape.elem_count());
         y.slots().par_chunks_mut(s.output_row()).enumerate().for_each(|(row, y)| avg_row(s, row, x, y, shares));
         // SAFETY: the rows cover all of `y`.
-        Ok((CpuStorage::F32(unsafe { y.done() }), shape))
+        Ok((unsafe { y.done() }, shape))
     }
 
-    fn bwd(&self, x: &Tensor, _y: &Tensor, dy: &Tensor) -> Candle<Option<Tensor>> {
-        let dy = dy.contiguous()?;
-        let dys = Values::of(&dy)?;
+    fn cpu_gradients(&self, [x]: [&Tensor; 1], _y: &Tensor, dy: &Tensor) -> Candle<[Option<Tensor>; 1]> {
+        let dys = Values::of(dy)?;
         let (s, shares) = (&self.sizes, &self.shares);
         let mut dx = Fresh::new(x.elem_count());
         dx.slots()
@@ -307,41 +306,40 @@ impl CustomOp1 for AvgPool {
             .enumerate()
             .for_each(|(row, dx)| avg_backward_row(s, row, &dys, dx, shares));
         // SAFETY: the rows cover all of `dx`.
-        Ok(Some(Tensor::from_vec(unsafe { dx.done() }, x.shape(), x.device())?))
+        Ok([Some(Tensor::from_vec(unsafe { dx.done() }, x.shape(), x.device())?)])
     }
 }
 
 struct GlobalAvgPool;
 
-impl CustomOp1 for GlobalAvgPool {
+impl Op<1> for GlobalAvgPool {
     fn name(&self) -> &'static str {
         "global-avg-pool"
     }
 
-    fn cpu_fwd(&self, x: &CpuStorage, x_at: &Layout) -> Candle<(CpuStorage, Shape)> {
-        image_means(slice(x, x_at)?, x_at.shape())
+    fn cpu(&self, [x]: [Given; 1]) -> Candle<(Vec<f32>, Shape)> {
+        image_means(x.values, x.shape)
     }
 
-    fn bwd(&self, x: &Tensor, _y: &Tensor, dy: &Tensor) -> Candle<Option<Tensor>> {
-        let dy = dy.contiguous()?;
-        let dys = Values::of(&dy)?;
+    fn cpu_gradients(&self, [x]: [&Tensor; 1], _y: &Tensor, dy: &Tensor) -> Candle<[Option<Tensor>; 1]> {
+        let dys = Values::of(dy)?;
         let (_, h, w, c) = x.dims4()?;
         let mut dx = Fresh::new(x.elem_count());
         dx.slots().par_chunks_mut((h * w * c).max(1)).zip(dys.par_chunks(c.max(1))).for_each(|(dx, dy)| {
             spread(dx, dy, 1.0 / (h * w) as f32);
         });
         // SAFETY: the images cover all of `dx`.
-        Ok(Some(Tensor::from_vec(unsafe { dx.done() }, x.shape(), x.device())?))
+        Ok([Some(Tensor::from_vec(unsafe { dx.done() }, x.shape(), x.device())?)])
     }
 }
 
 /// The mean of each image's pixels: `(N, H, W, C)` to `(N, C)`.
-pub fn image_means(x: &[f32], shape: &Shape) -> Candle<(CpuStorage, Shape)> {
+pub fn image_means(x: &[f32], shape: &Shape) -> Candle<(Vec<f32>, Shape)> {
     let (n, h, w, c) = shape.dims4()?;
     let mut means = vec![0.0f32; n * c];
     let images = means.par_chunks_mut(c.max(1)).zip(x.par_chunks((h * w * c).max(1)));
     images.for_each(|(mean, image)| mean_of_rows(mean, image));
-    Ok((CpuStorage::F32(means), (n, c).into()))
+    Ok((means, (n, c).into()))
 }
 
 fn mean_of_rows(mean: &mut [f32], x: &[f32]) {

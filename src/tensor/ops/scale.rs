@@ -2,11 +2,12 @@
 
 use super::{
     columns,
-    memory::{Fresh, Slot, Values, slice},
+    memory::{Fresh, Slot, Values},
     simd::vectorized,
 };
 use crate::error::{Error, Result};
-use candle_core::{CpuStorage, CustomOp3, Layout, Result as Candle, Shape, Tensor};
+use crate::tensor::ops::op::{Given, Op, apply3};
+use candle_core::{Result as Candle, Shape, Tensor};
 use rayon::prelude::*;
 
 /// `shortcut + scale * x`: `x` and `shortcut` `(.., C)`, one factor a channel in `scale (C)`. Touvron et al. 2021,
@@ -21,7 +22,7 @@ pub fn scale_add(x: &Tensor, scale: &Tensor, shortcut: &Tensor) -> Result<Tensor
             shortcut.dims()
         )));
     }
-    Ok(x.contiguous()?.apply_op3(&scale.contiguous()?, &shortcut.contiguous()?, ScaleAdd)?)
+    Ok(apply3(ScaleAdd, [x, scale, shortcut])?)
 }
 
 struct ScaleAdd;
@@ -29,39 +30,29 @@ struct ScaleAdd;
 /// Elements of one task's rows.
 const BLOCK: usize = 1 << 14;
 
-impl CustomOp3 for ScaleAdd {
+impl Op<3> for ScaleAdd {
     fn name(&self) -> &'static str {
         "scale-add"
     }
 
-    fn cpu_fwd(
-        &self,
-        x: &CpuStorage,
-        x_at: &Layout,
-        scale: &CpuStorage,
-        scale_at: &Layout,
-        shortcut: &CpuStorage,
-        shortcut_at: &Layout,
-    ) -> Candle<(CpuStorage, Shape)> {
-        let (x, scale, shortcut) = (slice(x, x_at)?, slice(scale, scale_at)?, slice(shortcut, shortcut_at)?);
+    fn cpu(&self, [x, scale, shortcut]: [Given; 3]) -> Candle<(Vec<f32>, Shape)> {
+        let shape = x.shape;
+        let (x, scale, shortcut) = (x.values, scale.values, shortcut.values);
         let step = scale.len() * (BLOCK / scale.len()).max(1);
         let mut y = Fresh::new(x.len());
         let blocks = y.slots().par_chunks_mut(step).zip(x.par_chunks(step)).zip(shortcut.par_chunks(step));
         blocks.for_each(|((y, x), shortcut)| add_rows(y, x, scale, shortcut));
         // SAFETY: the blocks are whole rows and cover all of `y`, whose length is that of `x` and `shortcut`.
-        Ok((CpuStorage::F32(unsafe { y.done() }), x_at.shape().clone()))
+        Ok((unsafe { y.done() }, shape.clone()))
     }
 
-    fn bwd(
+    fn cpu_gradients(
         &self,
-        x: &Tensor,
-        scale: &Tensor,
-        _shortcut: &Tensor,
+        [x, scale, _shortcut]: [&Tensor; 3],
         _y: &Tensor,
         dy: &Tensor,
-    ) -> Candle<(Option<Tensor>, Option<Tensor>, Option<Tensor>)> {
-        let dy = dy.contiguous()?;
-        let (xs, scales, dys) = (Values::of(x)?, Values::of(scale)?, Values::of(&dy)?);
+    ) -> Candle<[Option<Tensor>; 3]> {
+        let (xs, scales, dys) = (Values::of(x)?, Values::of(scale)?, Values::of(dy)?);
         let step = scales.len() * (BLOCK / scales.len()).max(1);
         let mut dx = Fresh::new(dys.len());
         let blocks = dx.slots().par_chunks_mut(step).zip(dys.par_chunks(step));
@@ -72,7 +63,7 @@ impl CustomOp3 for ScaleAdd {
             let sums = columns::product_sums(&xs, &dys, scales.len());
             Tensor::from_vec(sums, scale.shape(), scale.device())
         });
-        Ok((Some(dx), dscale.transpose()?, Some(dy.clone())))
+        Ok([Some(dx), dscale.transpose()?, Some(dy.clone())])
     }
 }
 

@@ -1,46 +1,46 @@
 //! Making images larger.
 
 use super::{
-    memory::{Fresh, Slot, Values, slice},
+    memory::{Fresh, Slot, Values},
     simd::vectorized,
 };
 use crate::error::{Error, Result};
-use candle_core::{CpuStorage, CustomOp1, Layout, Result as Candle, Shape, Tensor};
+use crate::tensor::ops::op::{Given, Op, apply1};
+use candle_core::{Result as Candle, Shape, Tensor};
 use rayon::prelude::*;
 
 /// Every pixel twice in both directions: `torch.nn.functional.interpolate(scale_factor=2, mode="nearest")`,
 /// `(N, H, W, C)` to `(N, 2 H, 2 W, C)`.
 pub fn upsample_nearest2x(x: &Tensor) -> Result<Tensor> {
     x.dims4().map_err(|_| Error::bug(format!("upsample_nearest2x of {:?}, not (N, H, W, C)", x.dims())))?;
-    Ok(x.contiguous()?.apply_op1(UpsampleNearest2x)?)
+    Ok(apply1(UpsampleNearest2x, x)?)
 }
 
 struct UpsampleNearest2x;
 
-impl CustomOp1 for UpsampleNearest2x {
+impl Op<1> for UpsampleNearest2x {
     fn name(&self) -> &'static str {
         "upsample-nearest2x"
     }
 
-    fn cpu_fwd(&self, x: &CpuStorage, x_at: &Layout) -> Candle<(CpuStorage, Shape)> {
-        let (n, h, w, c) = x_at.shape().dims4()?;
-        let x = slice(x, x_at)?;
+    fn cpu(&self, [x]: [Given; 1]) -> Candle<(Vec<f32>, Shape)> {
+        let (n, h, w, c) = x.shape.dims4()?;
+        let x = x.values;
         let mut y = Fresh::new(4 * x.len());
         let rows = y.slots().par_chunks_mut((4 * w * c).max(1)).zip(x.par_chunks((w * c).max(1)));
         rows.for_each(|(y, x)| spread_row(y, x, c));
         // SAFETY: the rows cover all of `y`: two output rows for each row of `x`.
-        Ok((CpuStorage::F32(unsafe { y.done() }), (n, 2 * h, 2 * w, c).into()))
+        Ok((unsafe { y.done() }, (n, 2 * h, 2 * w, c).into()))
     }
 
-    fn bwd(&self, x: &Tensor, _y: &Tensor, dy: &Tensor) -> Candle<Option<Tensor>> {
+    fn cpu_gradients(&self, [x]: [&Tensor; 1], _y: &Tensor, dy: &Tensor) -> Candle<[Option<Tensor>; 1]> {
         let (_, _, w, c) = x.dims4()?;
-        let dy = dy.contiguous()?;
-        let dys = Values::of(&dy)?;
+        let dys = Values::of(dy)?;
         let mut dx = Fresh::new(x.elem_count());
         let rows = dx.slots().par_chunks_mut((w * c).max(1)).zip(dys.par_chunks((4 * w * c).max(1)));
         rows.for_each(|(dx, dy)| gather_row(dx, dy, c));
         // SAFETY: the rows cover all of `dx`.
-        Ok(Some(Tensor::from_vec(unsafe { dx.done() }, x.shape(), x.device())?))
+        Ok([Some(Tensor::from_vec(unsafe { dx.done() }, x.shape(), x.device())?)])
     }
 }
 

@@ -1,11 +1,12 @@
 //! Convolution with a bias, added where the output has just been made.
 
-use super::{Candle, Conv2d, Geometry, slice};
+use super::{Candle, Conv2d, Geometry};
+use crate::tensor::ops::op::{Given, Op, apply3};
 use crate::{
     error::{Error, Result},
     tensor::ops::{Window, columns, memory::Values, simd::vectorized},
 };
-use candle_core::{CpuStorage, CustomOp2, CustomOp3, Layout, Shape, Tensor};
+use candle_core::{Shape, Tensor};
 use rayon::prelude::*;
 
 /// `torch.nn.functional.conv2d` with bias: as [`super::conv2d`], and `bias (out)`.
@@ -14,7 +15,7 @@ pub fn conv2d_bias(x: &Tensor, weight: &Tensor, bias: &Tensor, window: Window, g
     if bias.dims() != [geometry.outputs] {
         return Err(Error::bug(format!("conv2d: bias {:?} does not fit weight {:?}", bias.dims(), weight.dims())));
     }
-    Ok(x.contiguous()?.apply_op3(&weight.contiguous()?, &bias.contiguous()?, Biased(Conv2d(geometry)))?)
+    Ok(apply3(Biased(Conv2d(geometry)), [x, weight, bias])?)
 }
 
 struct Biased(Conv2d);
@@ -22,43 +23,25 @@ struct Biased(Conv2d);
 /// Elements of one task's rows.
 const BLOCK: usize = 1 << 14;
 
-impl CustomOp3 for Biased {
+impl Op<3> for Biased {
     fn name(&self) -> &'static str {
         "conv2d-bias"
     }
 
-    fn cpu_fwd(
-        &self,
-        x: &CpuStorage,
-        x_at: &Layout,
-        weight: &CpuStorage,
-        weight_at: &Layout,
-        bias: &CpuStorage,
-        bias_at: &Layout,
-    ) -> Candle<(CpuStorage, Shape)> {
-        let (mut y, shape) = self.0.cpu_fwd(x, x_at, weight, weight_at)?;
-        let bias = slice(bias, bias_at)?;
-        if let CpuStorage::F32(y) = &mut y {
-            y.par_chunks_mut(bias.len() * (BLOCK / bias.len()).max(1)).for_each(|y| add_to_rows(y, bias));
-        }
+    fn cpu(&self, [x, weight, bias]: [Given; 3]) -> Candle<(Vec<f32>, Shape)> {
+        let (mut y, shape) = self.0.cpu([x, weight])?;
+        let bias = bias.values;
+        y.par_chunks_mut(bias.len() * (BLOCK / bias.len()).max(1)).for_each(|y| add_to_rows(y, bias));
         Ok((y, shape))
     }
 
-    fn bwd(
-        &self,
-        x: &Tensor,
-        weight: &Tensor,
-        bias: &Tensor,
-        y: &Tensor,
-        dy: &Tensor,
-    ) -> Candle<(Option<Tensor>, Option<Tensor>, Option<Tensor>)> {
-        let dy = dy.contiguous()?;
-        let (dx, dweight) = self.0.bwd(x, weight, y, &dy)?;
+    fn cpu_gradients(&self, [x, weight, bias]: [&Tensor; 3], y: &Tensor, dy: &Tensor) -> Candle<[Option<Tensor>; 3]> {
+        let [dx, dweight] = self.0.cpu_gradients([x, weight], y, dy)?;
         let dbias = bias.track_op().then(|| {
-            let sums = columns::sums(&Values::of(&dy)?, bias.elem_count());
+            let sums = columns::sums(&Values::of(dy)?, bias.elem_count());
             Tensor::from_vec(sums, bias.shape(), bias.device())
         });
-        Ok((dx, dweight, dbias.transpose()?))
+        Ok([dx, dweight, dbias.transpose()?])
     }
 }
 

@@ -14,9 +14,10 @@ mod weight_gradient;
 
 pub use bias::conv2d_bias;
 
-use super::Window;
+use super::{Window, memory::Values};
 use crate::error::Result;
-use candle_core::{CpuStorage, CustomOp2, Layout, Shape, Tensor};
+use crate::tensor::ops::op::{Given, Op, apply2};
+use candle_core::{Shape, Tensor};
 use geometry::Geometry;
 use pulp::Arch;
 
@@ -26,68 +27,35 @@ use pulp::Arch;
 /// Shapes that do not fit together are an error that names them.
 pub fn conv2d(x: &Tensor, weight: &Tensor, window: Window, groups: usize) -> Result<Tensor> {
     let geometry = Geometry::new(x.dims(), weight.dims(), window, groups)?;
-    Ok(x.contiguous()?.apply_op2(&weight.contiguous()?, Conv2d(geometry))?)
+    Ok(apply2(Conv2d(geometry), [x, weight])?)
 }
 
 /// The convolution on the tape: `(x, weight)` to the output.
 struct Conv2d(Geometry);
 
-/// Of the output's gradient and the weight, the input's gradient.
-struct InputGradient(Geometry);
-
-/// Of the input and the output's gradient, the weight's gradient.
-struct WeightGradient(Geometry);
-
 type Candle<T> = candle_core::Result<T>;
 
-impl CustomOp2 for Conv2d {
+impl Op<2> for Conv2d {
     fn name(&self) -> &'static str {
         "conv2d"
     }
 
-    fn cpu_fwd(&self, x: &CpuStorage, x_at: &Layout, w: &CpuStorage, w_at: &Layout) -> Candle<(CpuStorage, Shape)> {
+    fn cpu(&self, [x, w]: [Given; 2]) -> Candle<(Vec<f32>, Shape)> {
         let (arch, g) = (Arch::new(), &self.0);
-        let y = Path::of(arch, g).forward(arch, g, slice(x, x_at)?, slice(w, w_at)?);
-        Ok((CpuStorage::F32(y), self.0.output_shape().into()))
+        let y = Path::of(arch, g).forward(arch, g, x.values, w.values);
+        Ok((y, self.0.output_shape().into()))
     }
 
-    fn bwd(&self, x: &Tensor, w: &Tensor, _y: &Tensor, dy: &Tensor) -> Candle<(Option<Tensor>, Option<Tensor>)> {
-        let dy = dy.contiguous()?;
-        let dx = x.track_op().then(|| dy.apply_op2_no_bwd(w, &InputGradient(self.0))).transpose()?;
-        let dw = w.track_op().then(|| x.apply_op2_no_bwd(&dy, &WeightGradient(self.0))).transpose()?;
-        Ok((dx, dw))
-    }
-}
-
-impl CustomOp2 for InputGradient {
-    fn name(&self) -> &'static str {
-        "conv2d-input-gradient"
-    }
-
-    fn cpu_fwd(&self, dy: &CpuStorage, dy_at: &Layout, w: &CpuStorage, w_at: &Layout) -> Candle<(CpuStorage, Shape)> {
+    fn cpu_gradients(&self, [x, w]: [&Tensor; 2], _y: &Tensor, dy: &Tensor) -> Candle<[Option<Tensor>; 2]> {
         let (arch, g) = (Arch::new(), &self.0);
-        let dx = Path::of(arch, g).input_gradient(arch, g, slice(dy, dy_at)?, slice(w, w_at)?);
-        Ok((CpuStorage::F32(dx), self.0.input_shape().into()))
-    }
-}
-
-impl CustomOp2 for WeightGradient {
-    fn name(&self) -> &'static str {
-        "conv2d-weight-gradient"
-    }
-
-    fn cpu_fwd(&self, x: &CpuStorage, x_at: &Layout, dy: &CpuStorage, dy_at: &Layout) -> Candle<(CpuStorage, Shape)> {
-        let (arch, g) = (Arch::new(), &self.0);
-        let dw = Path::of(arch, g).weight_gradient(arch, g, slice(x, x_at)?, slice(dy, dy_at)?);
-        Ok((CpuStorage::F32(dw), self.0.weight_shape().into()))
-    }
-}
-
-/// The values of a contiguous f32 tensor.
-fn slice<'a>(storage: &'a CpuStorage, layout: &Layout) -> Candle<&'a [f32]> {
-    match layout.contiguous_offsets() {
-        Some((start, end)) => Ok(&storage.as_slice::<f32>()?[start..end]),
-        None => candle_core::bail!("conv2d works on contiguous tensors, got the layout {layout:?}"),
+        let (path, dys) = (Path::of(arch, g), Values::of(dy)?);
+        let dx = x.track_op().then(|| {
+            Tensor::from_vec(path.input_gradient(arch, g, &dys, &Values::of(w)?), g.input_shape(), x.device())
+        });
+        let dw = w.track_op().then(|| {
+            Tensor::from_vec(path.weight_gradient(arch, g, &Values::of(x)?, &dys), g.weight_shape(), w.device())
+        });
+        Ok([dx.transpose()?, dw.transpose()?])
     }
 }
 

@@ -1,16 +1,17 @@
 //! Group normalization, on the rows of batch normalization: within one image, channels of a group share their statistics.
 
 use super::{Back, Map, Moments, backward_rows, forward_rows, fresh_input_gradient, sums_of_blocks};
+use crate::tensor::ops::op::{Given, Op, apply3};
 use crate::{
     error::{Error, Result},
     tensor::ops::{
         Activation,
         function::with_function,
         lanes::Lanes,
-        memory::{Fresh, Values, slice},
+        memory::{Fresh, Values},
     },
 };
-use candle_core::{CpuStorage, CustomOp3, Layout, Result as Candle, Shape, Tensor};
+use candle_core::{Result as Candle, Shape, Tensor};
 use rayon::prelude::*;
 
 /// `act(torch.nn.functional.group_norm(x, groups, weight, bias, eps))` of images `(N, H, W, C)`; weight and bias `(C)`.
@@ -27,7 +28,7 @@ pub fn group_norm(
             if h * w * c > 0 && groups > 0 && c % groups == 0 && weight.dims() == [c] && bias.dims() == [c] =>
         {
             let op = GroupNorm { image: h * w * c, channels: c, groups, activation, eps };
-            Ok(x.contiguous()?.apply_op3(&weight.contiguous()?, &bias.contiguous()?, op)?)
+            Ok(apply3(op, [x, weight, bias])?)
         }
         _ => Err(Error::bug(format!(
             "group normalization of {:?} in {groups} groups: weight {:?}, bias {:?}",
@@ -130,21 +131,14 @@ impl GroupNorm {
     }
 }
 
-impl CustomOp3 for GroupNorm {
+impl Op<3> for GroupNorm {
     fn name(&self) -> &'static str {
         "group-norm"
     }
 
-    fn cpu_fwd(
-        &self,
-        x: &CpuStorage,
-        x_at: &Layout,
-        weight: &CpuStorage,
-        weight_at: &Layout,
-        bias: &CpuStorage,
-        bias_at: &Layout,
-    ) -> Candle<(CpuStorage, Shape)> {
-        let (x, weight, bias) = (slice(x, x_at)?, slice(weight, weight_at)?, slice(bias, bias_at)?);
+    fn cpu(&self, [x, weight, bias]: [Given; 3]) -> Candle<(Vec<f32>, Shape)> {
+        let shape = x.shape;
+        let (x, weight, bias) = (x.values, weight.values, bias.values);
         let lanes = Lanes::new(self.channels);
         let mut y = Fresh::new(x.len());
         y.slots().par_chunks_mut(self.image).zip(x.par_chunks(self.image)).for_each(|(y, x)| {
@@ -153,19 +147,11 @@ impl CustomOp3 for GroupNorm {
             with_function!(self.activation, F => blocks.for_each(|(y, x)| forward_rows::<F>(&map, y, x)));
         });
         // SAFETY: the images' blocks cover all of `y`.
-        Ok((CpuStorage::F32(unsafe { y.done() }), x_at.shape().clone()))
+        Ok((unsafe { y.done() }, shape.clone()))
     }
 
-    fn bwd(
-        &self,
-        x: &Tensor,
-        weight: &Tensor,
-        bias: &Tensor,
-        _y: &Tensor,
-        dy: &Tensor,
-    ) -> Candle<(Option<Tensor>, Option<Tensor>, Option<Tensor>)> {
-        let dy = dy.contiguous()?;
-        let (xs, weights, biases, dys) = (Values::of(x)?, Values::of(weight)?, Values::of(bias)?, Values::of(&dy)?);
+    fn cpu_gradients(&self, [x, weight, bias]: [&Tensor; 3], _y: &Tensor, dy: &Tensor) -> Candle<[Option<Tensor>; 3]> {
+        let (xs, weights, biases, dys) = (Values::of(x)?, Values::of(weight)?, Values::of(bias)?, Values::of(dy)?);
         let mut dx = vec![0.0f32; xs.len()];
         let (xs, weights, biases, dys) = (&*xs, &*weights, &*biases, &*dys);
         let images = dx.par_chunks_mut(self.image).zip(xs.par_chunks(self.image)).zip(dys.par_chunks(self.image));
@@ -179,6 +165,6 @@ impl CustomOp3 for GroupNorm {
         let affine = super::total(&sums, self.channels).map(|total| total.into_iter().map(|sum| sum as f32));
         let [dweight, dbias] = affine.map(|sums| Tensor::from_iter(sums, x.device()));
         let dx = x.track_op().then(|| Tensor::from_vec(dx, x.shape(), x.device())).transpose()?;
-        Ok((dx, weight.track_op().then_some(dweight?), bias.track_op().then_some(dbias?)))
+        Ok([dx, Some(dweight?), Some(dbias?)])
     }
 }

@@ -1,0 +1,380 @@
+//! Convolutions by cuDNN, channels last. The fastest algorithm is measured once for each convolution and kept.
+
+use super::Mode;
+use crate::tensor::gpu::{Convolution, ConvolutionPass};
+use candle_core::{
+    DType, Result, bail,
+    cuda_backend::{
+        WrapErr,
+        cudarc::{
+            cudnn::{result, result::CudnnError, sys},
+            driver::{CudaSlice, CudaStream, DevicePtrMut},
+        },
+    },
+};
+use std::{collections::HashMap, ffi::c_void, sync::Arc};
+
+/// Algorithms may use this much memory beside the tensors, in bytes.
+const MOST_WORKSPACE: usize = 512 << 20;
+
+/// Answers of cuDNN that are looked at: it has at most eight algorithms a pass.
+const ALGORITHMS: usize = 8;
+
+pub struct Dnn {
+    handle: sys::cudnnHandle_t,
+    stream: Arc<CudaStream>,
+    plans: HashMap<(ConvolutionPass, Convolution, Mode), Plan>,
+    /// Grows to what the largest plan needs.
+    workspace: Option<CudaSlice<u8>>,
+}
+
+// SAFETY: cuDNN allows a handle in one thread at a time, and the driver holds it behind a mutex.
+unsafe impl Send for Dnn {}
+
+/// How one pass of a convolution is computed.
+struct Plan {
+    descriptors: Descriptors,
+    algorithm: Algorithm,
+    /// Bytes.
+    workspace: usize,
+}
+
+#[derive(Clone, Copy)]
+enum Algorithm {
+    Forward(sys::cudnnConvolutionFwdAlgo_t),
+    InputGradient(sys::cudnnConvolutionBwdDataAlgo_t),
+    WeightGradient(sys::cudnnConvolutionBwdFilterAlgo_t),
+}
+
+/// What cuDNN knows about a convolution.
+struct Descriptors {
+    x: sys::cudnnTensorDescriptor_t,
+    y: sys::cudnnTensorDescriptor_t,
+    weight: sys::cudnnFilterDescriptor_t,
+    convolution: sys::cudnnConvolutionDescriptor_t,
+}
+
+/// The addresses of input, weight and output, or of the gradients in their places.
+#[derive(Clone, Copy)]
+struct Places {
+    x: *mut c_void,
+    weight: *mut c_void,
+    y: *mut c_void,
+}
+
+impl Dnn {
+    pub fn new(stream: &Arc<CudaStream>) -> Result<Self> {
+        stream.context().bind_to_thread().w()?;
+        let handle = result::create_handle().map_err(failed)?;
+        // SAFETY: the handle is fresh and the stream lives as long as it.
+        unsafe { result::set_stream(handle, stream.cu_stream().cast()) }.map_err(failed)?;
+        Ok(Self { handle, stream: stream.clone(), plans: HashMap::new(), workspace: None })
+    }
+
+    pub fn convolve(
+        &mut self,
+        pass: ConvolutionPass,
+        convolution: &Convolution,
+        [x, weight, y]: [u64; 3],
+        mode: Mode,
+    ) -> Result<()> {
+        let places = Places { x: x as *mut _, weight: weight as *mut _, y: y as *mut _ };
+        let key = (pass, *convolution, mode);
+        if !self.plans.contains_key(&key) {
+            let plan = self.plan(pass, convolution, places, mode)?;
+            self.plans.insert(key, plan);
+        }
+        let bytes = self.plans[&key].workspace;
+        let workspace = self.workspace(bytes)?;
+        // SAFETY: the places are arrays of the sizes that the descriptors say, and the workspace has `bytes` bytes.
+        unsafe { self.plans[&key].run(self.handle, places, workspace, bytes) }
+    }
+
+    /// The workspace's address, at least `bytes` large; null for none.
+    fn workspace(&mut self, bytes: usize) -> Result<*mut c_void> {
+        if bytes == 0 {
+            return Ok(std::ptr::null_mut());
+        }
+        if self.workspace.as_ref().is_none_or(|workspace| workspace.num_bytes() < bytes) {
+            self.workspace = None;
+            // SAFETY: cuDNN writes what it reads there.
+            self.workspace = Some(unsafe { self.stream.alloc::<u8>(bytes) }.w()?);
+        }
+        let stream = &self.stream;
+        Ok(self.workspace.as_mut().map_or(0, |workspace| workspace.device_ptr_mut(stream).0) as *mut _)
+    }
+
+    /// Measures the algorithms on the arrays at hand, the result among them, which the pass then writes anyway.
+    fn plan(&mut self, pass: ConvolutionPass, c: &Convolution, places: Places, mode: Mode) -> Result<Plan> {
+        let descriptors = Descriptors::new(c, mode)?;
+        // SAFETY: cuDNN measures within the workspace it is given; it grows no plan's need beyond that.
+        let scratch = unsafe { self.stream.alloc::<u8>(MOST_WORKSPACE) }.ok();
+        let stream = self.stream.clone();
+        let (workspace, room) = match scratch {
+            Some(mut scratch) => {
+                let address = scratch.device_ptr_mut(&stream).0 as *mut c_void;
+                let found = unsafe { descriptors.measure(self.handle, pass, places, address, MOST_WORKSPACE) };
+                drop(scratch);
+                (found?, MOST_WORKSPACE)
+            }
+            None => (unsafe { descriptors.measure(self.handle, pass, places, std::ptr::null_mut(), 0) }?, 0),
+        };
+        let usable = |found: &&Found| found.bytes <= room && (!mode.deterministic || found.deterministic);
+        let Some(best) = workspace.iter().find(usable) else {
+            let why = if mode.deterministic { " whose result is the same every time" } else { "" };
+            bail!("cuDNN has no algorithm{why} for the {pass:?} pass of {c:?}")
+        };
+        Ok(Plan { algorithm: best.algorithm, workspace: best.bytes, descriptors })
+    }
+}
+
+impl Drop for Dnn {
+    fn drop(&mut self) {
+        self.plans.clear();
+        // SAFETY: nothing uses the handle any more.
+        let _ = unsafe { result::destroy_handle(self.handle) };
+    }
+}
+
+/// An algorithm that works for a convolution; cuDNN lists the fastest first.
+struct Found {
+    algorithm: Algorithm,
+    bytes: usize,
+    deterministic: bool,
+}
+
+/// Turns cuDNN's answers into what we look at.
+macro_rules! found {
+    ($answers:expr, $count:expr, $algorithm:path) => {
+        $answers[..($count as usize).min(ALGORITHMS)]
+            .iter()
+            .filter(|answer| answer.status == sys::cudnnStatus_t::CUDNN_STATUS_SUCCESS)
+            .map(|answer| Found {
+                algorithm: $algorithm(answer.algo),
+                bytes: answer.memory,
+                deterministic: answer.determinism == sys::cudnnDeterminism_t::CUDNN_DETERMINISTIC,
+            })
+            .collect()
+    };
+}
+
+impl Descriptors {
+    fn new(c: &Convolution, mode: Mode) -> Result<Self> {
+        let kind = match c.dtype {
+            DType::F32 => sys::cudnnDataType_t::CUDNN_DATA_FLOAT,
+            DType::BF16 => sys::cudnnDataType_t::CUDNN_DATA_BFLOAT16,
+            DType::F16 => sys::cudnnDataType_t::CUDNN_DATA_HALF,
+            other => bail!("no convolution of {other:?}"),
+        };
+        let math = match c.dtype {
+            DType::F32 if mode.tf32 => sys::cudnnMathType_t::CUDNN_DEFAULT_MATH,
+            DType::F32 => sys::cudnnMathType_t::CUDNN_FMA_MATH,
+            _ => sys::cudnnMathType_t::CUDNN_TENSOR_OP_MATH,
+        };
+        let nhwc = sys::cudnnTensorFormat_t::CUDNN_TENSOR_NHWC;
+        let image = |channels, [height, width]: [usize; 2]| -> Result<_> { ints([c.batch, channels, height, width]) };
+        let (x, y) = (image(c.inputs, c.input)?, image(c.outputs, c.output)?);
+        let weight = ints([c.outputs, c.inputs / c.groups, c.kernel[0], c.kernel[1]])?;
+        let [padding, stride, dilation] =
+            [c.padding, c.stride, c.dilation].map(|[height, width]| [height as i32, width as i32]);
+        let build = || -> std::result::Result<Self, CudnnError> {
+            let these = Self {
+                x: result::create_tensor_descriptor()?,
+                y: result::create_tensor_descriptor()?,
+                weight: result::create_filter_descriptor()?,
+                convolution: result::create_convolution_descriptor()?,
+            };
+            // SAFETY: the descriptors are fresh.
+            unsafe {
+                result::set_tensor4d_descriptor(these.x, nhwc, kind, x)?;
+                result::set_tensor4d_descriptor(these.y, nhwc, kind, y)?;
+                result::set_filter4d_descriptor(these.weight, kind, nhwc, weight)?;
+                result::set_convolution2d_descriptor(
+                    these.convolution,
+                    padding[0],
+                    padding[1],
+                    stride[0],
+                    stride[1],
+                    dilation[0],
+                    dilation[1],
+                    sys::cudnnConvolutionMode_t::CUDNN_CROSS_CORRELATION,
+                    sys::cudnnDataType_t::CUDNN_DATA_FLOAT,
+                )?;
+                result::set_convolution_group_count(these.convolution, c.groups as i32)?;
+                result::set_convolution_math_type(these.convolution, math)?;
+            }
+            Ok(these)
+        };
+        build().map_err(failed)
+    }
+
+    /// # Safety
+    /// The places are arrays of the sizes described; the workspace has `bytes` bytes.
+    unsafe fn measure(
+        &self,
+        handle: sys::cudnnHandle_t,
+        pass: ConvolutionPass,
+        at: Places,
+        workspace: *mut c_void,
+        bytes: usize,
+    ) -> Result<Vec<Found>> {
+        let (mut count, most, d) = (0, ALGORITHMS as i32, self);
+        Ok(match pass {
+            ConvolutionPass::Forward => {
+                // SAFETY: plain numbers that cuDNN writes.
+                let mut answers: [sys::cudnnConvolutionFwdAlgoPerf_t; ALGORITHMS] = unsafe { std::mem::zeroed() };
+                // SAFETY: the caller's promise.
+                let status = unsafe {
+                    sys::cudnnFindConvolutionForwardAlgorithmEx(
+                        handle,
+                        d.x,
+                        at.x,
+                        d.weight,
+                        at.weight,
+                        d.convolution,
+                        d.y,
+                        at.y,
+                        most,
+                        &mut count,
+                        answers.as_mut_ptr(),
+                        workspace,
+                        bytes,
+                    )
+                };
+                status.result().map_err(failed)?;
+                found!(answers, count, Algorithm::Forward)
+            }
+            ConvolutionPass::InputGradient => {
+                // SAFETY: as above.
+                let mut answers: [sys::cudnnConvolutionBwdDataAlgoPerf_t; ALGORITHMS] = unsafe { std::mem::zeroed() };
+                // SAFETY: the caller's promise.
+                let status = unsafe {
+                    sys::cudnnFindConvolutionBackwardDataAlgorithmEx(
+                        handle,
+                        d.weight,
+                        at.weight,
+                        d.y,
+                        at.y,
+                        d.convolution,
+                        d.x,
+                        at.x,
+                        most,
+                        &mut count,
+                        answers.as_mut_ptr(),
+                        workspace,
+                        bytes,
+                    )
+                };
+                status.result().map_err(failed)?;
+                found!(answers, count, Algorithm::InputGradient)
+            }
+            ConvolutionPass::WeightGradient => {
+                // SAFETY: as above.
+                let mut answers: [sys::cudnnConvolutionBwdFilterAlgoPerf_t; ALGORITHMS] = unsafe { std::mem::zeroed() };
+                // SAFETY: the caller's promise.
+                let status = unsafe {
+                    sys::cudnnFindConvolutionBackwardFilterAlgorithmEx(
+                        handle,
+                        d.x,
+                        at.x,
+                        d.y,
+                        at.y,
+                        d.convolution,
+                        d.weight,
+                        at.weight,
+                        most,
+                        &mut count,
+                        answers.as_mut_ptr(),
+                        workspace,
+                        bytes,
+                    )
+                };
+                status.result().map_err(failed)?;
+                found!(answers, count, Algorithm::WeightGradient)
+            }
+        })
+    }
+}
+
+impl Drop for Descriptors {
+    fn drop(&mut self) {
+        // SAFETY: each was made by this and is destroyed once.
+        unsafe {
+            let _ = result::destroy_tensor_descriptor(self.x);
+            let _ = result::destroy_tensor_descriptor(self.y);
+            let _ = result::destroy_filter_descriptor(self.weight);
+            let _ = result::destroy_convolution_descriptor(self.convolution);
+        }
+    }
+}
+
+impl Plan {
+    /// # Safety
+    /// The places are arrays of the sizes described; the workspace has `bytes` bytes.
+    unsafe fn run(&self, handle: sys::cudnnHandle_t, at: Places, workspace: *mut c_void, bytes: usize) -> Result<()> {
+        let (one, zero, d) = (1.0f32, 0.0f32, &self.descriptors);
+        let (alpha, beta): (*const c_void, *const c_void) = ((&raw const one).cast(), (&raw const zero).cast());
+        // SAFETY: the caller's promise.
+        unsafe {
+            match self.algorithm {
+                Algorithm::Forward(algorithm) => result::convolution_forward(
+                    handle,
+                    alpha,
+                    d.x,
+                    at.x,
+                    d.weight,
+                    at.weight,
+                    d.convolution,
+                    algorithm,
+                    workspace,
+                    bytes,
+                    beta,
+                    d.y,
+                    at.y,
+                ),
+                Algorithm::InputGradient(algorithm) => result::convolution_backward_data(
+                    handle,
+                    alpha,
+                    d.weight,
+                    at.weight,
+                    d.y,
+                    at.y,
+                    d.convolution,
+                    algorithm,
+                    workspace,
+                    bytes,
+                    beta,
+                    d.x,
+                    at.x,
+                ),
+                Algorithm::WeightGradient(algorithm) => result::convolution_backward_filter(
+                    handle,
+                    alpha,
+                    d.x,
+                    at.x,
+                    d.y,
+                    at.y,
+                    d.convolution,
+                    algorithm,
+                    workspace,
+                    bytes,
+                    beta,
+                    d.weight,
+                    at.weight,
+                ),
+            }
+        }
+        .map_err(failed)
+    }
+}
+
+fn ints(sizes: [usize; 4]) -> Result<[i32; 4]> {
+    match sizes.iter().all(|&size| i32::try_from(size).is_ok()) {
+        true => Ok(sizes.map(|size| size as i32)),
+        false => bail!("a convolution of {sizes:?} is too large"),
+    }
+}
+
+fn failed(error: CudnnError) -> candle_core::Error {
+    candle_core::Error::Cuda(format!("cuDNN: {error:?}").into())
+}

@@ -1,0 +1,215 @@
+//! The driver of a CUDA device: Candle's memory and stream, our kernels, cuBLAS and cuDNN.
+
+mod blas;
+mod dnn;
+
+use super::{Arg, Convolution, ConvolutionPass, Driver, Grid, Product, Queue, View};
+use candle_core::{
+    CudaDevice, CudaStorage, DType, Layout, Result, Storage, bail,
+    cuda_backend::{
+        CudaStorageSlice as Slice, DeviceId, WrapErr,
+        cudarc::driver::{CudaFunction, CudaStream, DevicePtr, LaunchConfig, PushKernelArg, result, sys},
+    },
+};
+use dnn::Dnn;
+use std::{
+    collections::HashMap,
+    sync::{Arc, LazyLock, Mutex, PoisonError},
+};
+
+/// The kernels as PTX, one module a type; see `build.rs`.
+const MODULES: [(&str, &str); 3] = [
+    ("f32", include_str!(concat!(env!("OUT_DIR"), "/kernels_f32.ptx"))),
+    ("bf16", include_str!(concat!(env!("OUT_DIR"), "/kernels_bf16.ptx"))),
+    ("f16", include_str!(concat!(env!("OUT_DIR"), "/kernels_f16.ptx"))),
+];
+
+/// How a device computes: what a run chooses once, before its first operation.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Mode {
+    /// f32 products may round their factors to 10 bits (TF32).
+    pub tf32: bool,
+    /// Only algorithms whose results are the same every time.
+    pub deterministic: bool,
+}
+
+/// Opens a device with a stream of its own, whose memory pool keeps what it has.
+pub fn open(index: usize) -> Result<CudaDevice> {
+    let device = CudaDevice::new_with_stream(index)?;
+    // SAFETY: everything of a device goes through its one stream.
+    unsafe { device.disable_event_tracking() };
+    keep_memory(&device)?;
+    Ok(device)
+}
+
+/// Given back at every synchronization, the pool's memory would have to be mapped again for the next step.
+fn keep_memory(device: &CudaDevice) -> Result<()> {
+    let stream = device.cuda_stream();
+    let mut most = u64::MAX;
+    // SAFETY: the context is a device's own, and the attribute is a u64.
+    unsafe {
+        let pool = result::device::get_default_mem_pool(stream.context().cu_device()).w()?;
+        let attribute = sys::CUmemPool_attribute::CU_MEMPOOL_ATTR_RELEASE_THRESHOLD;
+        result::mem_pool::set_attribute(pool, attribute, (&raw mut most).cast()).w()
+    }
+}
+
+/// Bytes of a device's memory: free, and in all.
+pub fn memory(device: &CudaDevice) -> Result<(usize, usize)> {
+    device.cuda_stream().context().bind_to_thread().w()?;
+    result::mem_get_info().w()
+}
+
+static DRIVERS: LazyLock<Mutex<HashMap<DeviceId, Arc<Cuda>>>> = LazyLock::new(Mutex::default);
+
+fn driver(device: &CudaDevice) -> Result<Arc<Cuda>> {
+    let mut drivers = DRIVERS.lock().unwrap_or_else(PoisonError::into_inner);
+    if let Some(driver) = drivers.get(&device.id()) {
+        return Ok(driver.clone());
+    }
+    let driver = Arc::new(Cuda::new(device)?);
+    drivers.insert(device.id(), driver.clone());
+    Ok(driver)
+}
+
+/// The queue of a device.
+pub fn queue(device: &CudaDevice) -> Result<Queue> {
+    Ok(Queue::new(driver(device)?))
+}
+
+/// Sets how a device computes from now on.
+pub fn set_mode(device: &CudaDevice, mode: Mode) -> Result<()> {
+    let driver = driver(device)?;
+    *driver.mode.lock().unwrap_or_else(PoisonError::into_inner) = mode;
+    Ok(())
+}
+
+/// Values of a storage, for an operation.
+pub fn view<'a>(storage: &CudaStorage, layout: &'a Layout) -> Result<View<'a>> {
+    let Some((start, _)) = layout.contiguous_offsets() else {
+        bail!("this operation works on contiguous tensors, got the layout {layout:?}")
+    };
+    let (address, dtype) = place(storage, &storage.device.cuda_stream())?;
+    Ok(View { address: address + (start * dtype.size_in_bytes()) as u64, dtype, shape: layout.shape() })
+}
+
+fn place(storage: &CudaStorage, stream: &CudaStream) -> Result<(u64, DType)> {
+    Ok(match &storage.slice {
+        Slice::F32(slice) => (slice.device_ptr(stream).0, DType::F32),
+        Slice::BF16(slice) => (slice.device_ptr(stream).0, DType::BF16),
+        Slice::F16(slice) => (slice.device_ptr(stream).0, DType::F16),
+        Slice::U8(slice) => (slice.device_ptr(stream).0, DType::U8),
+        Slice::U32(slice) => (slice.device_ptr(stream).0, DType::U32),
+        Slice::I64(slice) => (slice.device_ptr(stream).0, DType::I64),
+        _ => bail!("no operation works on values of this type"),
+    })
+}
+
+struct Cuda {
+    device: CudaDevice,
+    stream: Arc<CudaStream>,
+    functions: Mutex<HashMap<String, CudaFunction>>,
+    dnn: Mutex<Dnn>,
+    mode: Mutex<Mode>,
+}
+
+impl Cuda {
+    fn new(device: &CudaDevice) -> Result<Self> {
+        let stream = device.cuda_stream();
+        Ok(Self {
+            dnn: Mutex::new(Dnn::new(&stream)?),
+            device: device.clone(),
+            stream,
+            functions: Mutex::default(),
+            mode: Mutex::default(),
+        })
+    }
+
+    fn mode(&self) -> Mode {
+        *self.mode.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn function(&self, kernel: &str) -> Result<CudaFunction> {
+        let mut functions = self.functions.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(function) = functions.get(kernel) {
+            return Ok(function.clone());
+        }
+        let suffix = kernel.rsplit('_').next().unwrap_or_default();
+        let Some((name, ptx)) = MODULES.iter().find(|(name, _)| *name == suffix) else {
+            bail!("the kernel {kernel} is of no known type")
+        };
+        let function = self.device.get_or_load_custom_func(kernel, &format!("runner_{name}"), ptx)?;
+        let function = function.into_cuda_function();
+        functions.insert(kernel.to_string(), function.clone());
+        Ok(function)
+    }
+}
+
+impl Driver for Cuda {
+    fn room(&self, count: usize, dtype: DType) -> Result<Storage> {
+        /// A device does not hand out nothing.
+        fn alloc<T: candle_core::cuda_backend::CudaDType + candle_core::cuda_backend::cudarc::driver::DeviceRepr>(
+            device: &CudaDevice,
+            count: usize,
+        ) -> Result<CudaStorage> {
+            // SAFETY: what asks for room writes all of it before anything reads it.
+            Ok(CudaStorage::wrap_cuda_slice(unsafe { device.alloc::<T>(count.max(1))? }, device.clone()))
+        }
+        let device = &self.device;
+        Ok(Storage::Cuda(match dtype {
+            DType::F32 => alloc::<f32>(device, count)?,
+            DType::BF16 => alloc::<half::bf16>(device, count)?,
+            DType::F16 => alloc::<half::f16>(device, count)?,
+            DType::U8 => alloc::<u8>(device, count)?,
+            DType::U32 => alloc::<u32>(device, count)?,
+            DType::I64 => alloc::<i64>(device, count)?,
+            other => bail!("no operation makes values of {other:?}"),
+        }))
+    }
+
+    fn address(&self, storage: &Storage) -> Result<u64> {
+        match storage {
+            Storage::Cuda(storage) => Ok(place(storage, &self.stream)?.0),
+            _ => bail!("an operation got values from two devices"),
+        }
+    }
+
+    fn clear(&self, address: u64, bytes: usize) -> Result<()> {
+        // SAFETY: the caller's array holds that many bytes.
+        unsafe { result::memset_d8_async(address, 0, bytes, self.stream.cu_stream()) }.w()
+    }
+
+    fn upload(&self, values: &[u8], address: u64) -> Result<()> {
+        // SAFETY: the caller's array holds that many bytes. From pageable memory the call returns when the values have
+        // been copied out of it.
+        unsafe { result::memcpy_htod_async(address, values, self.stream.cu_stream()) }.w()
+    }
+
+    fn launch(&self, kernel: &str, grid: Grid, arguments: &[Arg]) -> Result<()> {
+        let function = self.function(kernel)?;
+        let mut launch = self.stream.launch_builder(&function);
+        for argument in arguments {
+            match argument {
+                Arg::Address(value) => launch.arg(value),
+                Arg::Int(value) => launch.arg(value),
+                Arg::Long(value) => launch.arg(value),
+                Arg::Float(value) => launch.arg(value),
+            };
+        }
+        let ([x, y, z], [width, height]) = (grid.blocks, grid.threads);
+        let shape = LaunchConfig { grid_dim: (x, y, z), block_dim: (width, height, 1), shared_mem_bytes: grid.shared };
+        // SAFETY: the arguments are those of the kernel; tests run every launch of an operation on the host, where a
+        // place outside an array is found.
+        unsafe { launch.launch(shape) }.w()?;
+        Ok(())
+    }
+
+    fn matmul(&self, product: &Product) -> Result<()> {
+        blas::matmul(*self.device.cublas_handle().handle(), product, self.mode().tf32)
+    }
+
+    fn convolve(&self, pass: ConvolutionPass, convolution: &Convolution, places: [u64; 3]) -> Result<()> {
+        let mut dnn = self.dnn.lock().unwrap_or_else(PoisonError::into_inner);
+        dnn.convolve(pass, convolution, places, self.mode())
+    }
+}

@@ -1,0 +1,156 @@
+//! What an operation asks of a device.
+
+use candle_core::{DType, Result, Storage};
+
+/// A device's memory and command stream. Work is carried out in the order it is asked for; nothing here waits for it.
+pub trait Driver: Send + Sync {
+    /// Room for `count` values, not cleared.
+    fn room(&self, count: usize, dtype: DType) -> Result<Storage>;
+
+    /// Where a storage's values begin.
+    fn address(&self, storage: &Storage) -> Result<u64>;
+
+    /// Fills `bytes` bytes from `address` with zeros.
+    fn clear(&self, address: u64, bytes: usize) -> Result<()>;
+
+    /// Copies values from the host to `address`.
+    fn upload(&self, values: &[u8], address: u64) -> Result<()>;
+
+    /// Starts a kernel by its full name, e.g. `activate_bf16`.
+    fn launch(&self, kernel: &str, grid: Grid, arguments: &[Arg]) -> Result<()>;
+
+    /// One matrix product, or a batch of them.
+    fn matmul(&self, product: &Product) -> Result<()>;
+
+    /// One pass of a convolution over `[x, weight, y]`, the gradients of which stand in their places.
+    fn convolve(&self, pass: ConvolutionPass, convolution: &Convolution, places: [u64; 3]) -> Result<()>;
+}
+
+/// How many threads a kernel gets.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Grid {
+    /// Blocks in x, y and z.
+    pub blocks: [u32; 3],
+    /// Threads of a block in x and y.
+    pub threads: [u32; 2],
+    /// Dynamic shared memory of a block, in bytes.
+    pub shared: u32,
+}
+
+impl Grid {
+    const THREADS: usize = 256;
+    /// Enough to fill any device: kernels walk what is left in strides.
+    const MOST_BLOCKS: usize = 1 << 16;
+
+    /// At least a thread for each of `count` things, up to where more would not be faster.
+    pub fn over(count: usize) -> Self {
+        let blocks = count.div_ceil(Self::THREADS).clamp(1, Self::MOST_BLOCKS);
+        Self { blocks: [blocks as u32, 1, 1], threads: [Self::THREADS as u32, 1], shared: 0 }
+    }
+
+    /// Blocks of `threads` threads each.
+    pub fn blocks(blocks: [usize; 2], threads: [u32; 2]) -> Self {
+        let [x, y] = blocks.map(|count| count.max(1) as u32);
+        Self { blocks: [x, y, 1], threads, shared: 0 }
+    }
+
+    pub fn with_shared(self, bytes: usize) -> Self {
+        Self { shared: bytes as u32, ..self }
+    }
+}
+
+/// One argument of a kernel.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Arg {
+    /// A place in the device's memory.
+    Address(u64),
+    Int(i32),
+    Long(i64),
+    Float(f32),
+}
+
+impl From<usize> for Arg {
+    /// Counts are 64 bits wide in every kernel.
+    fn from(count: usize) -> Self {
+        Self::Long(count as i64)
+    }
+}
+
+impl From<i32> for Arg {
+    fn from(value: i32) -> Self {
+        Self::Int(value)
+    }
+}
+
+impl From<f32> for Arg {
+    fn from(value: f32) -> Self {
+        Self::Float(value)
+    }
+}
+
+/// `out (rows, columns) = a (rows, inner) b (inner, columns)`, plus what stands in `out` where `add`. Each matrix is
+/// stored row after row, or turned, at its own row stride; sums are f32 whatever the types.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Product {
+    pub rows: usize,
+    pub columns: usize,
+    pub inner: usize,
+    pub a: Factor,
+    pub b: Factor,
+    pub out: Factor,
+    /// Of `a` and `b`.
+    pub dtype: DType,
+    /// Of `out`.
+    pub out_dtype: DType,
+    pub add: bool,
+    /// Products in a row, [`Factor::step`] apart.
+    pub batch: usize,
+}
+
+/// A matrix of a product.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Factor {
+    pub address: u64,
+    /// Elements from one stored row to the next.
+    pub stride: usize,
+    /// Whether it is stored column after column.
+    pub turned: bool,
+    /// Elements from one matrix of a batch to the next.
+    pub step: usize,
+}
+
+impl Factor {
+    /// Row after row, without gaps.
+    pub fn rows(address: u64, stride: usize) -> Self {
+        Self { address, stride, turned: false, step: 0 }
+    }
+
+    pub fn turned(self) -> Self {
+        Self { turned: !self.turned, ..self }
+    }
+}
+
+/// What a convolution computes from the two others.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum ConvolutionPass {
+    Forward,
+    InputGradient,
+    WeightGradient,
+}
+
+/// A convolution of `(N, H, W, in)` with `(out, kh, kw, in / groups)` to `(N, H', W', out)`, all of one type.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Convolution {
+    pub batch: usize,
+    /// `[height, width]`.
+    pub input: [usize; 2],
+    pub output: [usize; 2],
+    pub inputs: usize,
+    pub outputs: usize,
+    pub groups: usize,
+    pub kernel: [usize; 2],
+    pub stride: [usize; 2],
+    pub padding: [usize; 2],
+    pub dilation: [usize; 2],
+    pub dtype: DType,
+}

@@ -1,0 +1,190 @@
+//! Values on a device, and the order in which work on them is asked for.
+
+use super::driver::{Arg, Convolution, ConvolutionPass, Driver, Grid, Product};
+use candle_core::{DType, Layout, Result, Shape, Storage, Tensor, bail, op::BackpropOp};
+use std::{cell::RefCell, sync::Arc};
+
+thread_local! {
+    static LENT: RefCell<Option<Queue>> = const { RefCell::new(None) };
+}
+
+/// Runs `work` with `driver` standing in for the CPU on this thread: operations on CPU tensors take their GPU side.
+pub fn with_driver<T>(driver: Arc<dyn Driver>, work: impl FnOnce() -> T) -> T {
+    let before = LENT.with(|lent| lent.replace(Some(Queue(driver))));
+    let result = work();
+    LENT.with(|lent| *lent.borrow_mut() = before);
+    result
+}
+
+/// Where an operation puts its work.
+#[derive(Clone)]
+pub struct Queue(Arc<dyn Driver>);
+
+/// Contiguous values that are read.
+#[derive(Clone, Copy)]
+pub struct View<'a> {
+    pub address: u64,
+    pub dtype: DType,
+    pub shape: &'a Shape,
+}
+
+/// Contiguous values that an operation makes.
+pub struct Array {
+    storage: Storage,
+    shape: Shape,
+    address: u64,
+    dtype: DType,
+}
+
+impl View<'_> {
+    pub fn count(&self) -> usize {
+        self.shape.elem_count()
+    }
+
+    pub fn dims(&self) -> &[usize] {
+        self.shape.dims()
+    }
+
+    /// The size of the last axis; 1 of a scalar.
+    pub fn width(&self) -> usize {
+        self.dims().last().copied().unwrap_or(1)
+    }
+}
+
+impl Array {
+    pub fn view(&self) -> View<'_> {
+        View { address: self.address, dtype: self.dtype, shape: &self.shape }
+    }
+
+    pub fn dtype(&self) -> DType {
+        self.dtype
+    }
+
+    /// The same values in another shape of as many.
+    pub fn reshaped(self, shape: impl Into<Shape>) -> Self {
+        Self { shape: shape.into(), ..self }
+    }
+
+    /// As a tensor that is on no tape.
+    pub fn into_tensor(self) -> Tensor {
+        Tensor::from_storage(self.storage, self.shape, BackpropOp::none(), false)
+    }
+
+    pub fn into_parts(self) -> (Storage, Shape) {
+        (self.storage, self.shape)
+    }
+}
+
+impl From<View<'_>> for Arg {
+    fn from(view: View) -> Self {
+        Self::Address(view.address)
+    }
+}
+
+impl From<&Array> for Arg {
+    fn from(array: &Array) -> Self {
+        Self::Address(array.address)
+    }
+}
+
+impl From<Option<View<'_>>> for Arg {
+    /// A null pointer for what is not there.
+    fn from(view: Option<View>) -> Self {
+        Self::Address(view.map_or(0, |view| view.address))
+    }
+}
+
+impl From<Option<&Array>> for Arg {
+    fn from(array: Option<&Array>) -> Self {
+        Self::Address(array.map_or(0, |array| array.address))
+    }
+}
+
+/// A kernel's arguments, in its order.
+macro_rules! args {
+    ($($value:expr),* $(,)?) => { &[$($crate::tensor::gpu::Arg::from($value)),*] };
+}
+pub(crate) use args;
+
+impl Queue {
+    #[cfg(feature = "cuda")]
+    pub(super) fn new(driver: Arc<dyn Driver>) -> Self {
+        Self(driver)
+    }
+
+    /// The driver lent to this thread's CPU, if any.
+    pub fn lent() -> Option<Self> {
+        LENT.with(|lent| lent.borrow().clone())
+    }
+
+    /// The queue of the device a tensor lies on; `None` on the CPU.
+    pub fn of(tensor: &Tensor) -> Result<Option<Self>> {
+        match tensor.device() {
+            candle_core::Device::Cpu => Ok(Self::lent()),
+            #[cfg(feature = "cuda")]
+            candle_core::Device::Cuda(device) => super::cuda::queue(device).map(Some),
+            #[allow(unreachable_patterns)] // without CUDA there is still Metal
+            device => bail!("this program computes on the CPU and on CUDA, not on {device:?}"),
+        }
+    }
+
+    /// A contiguous tensor's values. They stay in place as long as the tensor lives.
+    pub fn view<'a>(&self, tensor: &'a Tensor) -> Result<View<'a>> {
+        let (storage, layout) = tensor.storage_and_layout();
+        self.view_of(&storage, layout)
+    }
+
+    pub(crate) fn view_of<'a>(&self, storage: &Storage, layout: &'a Layout) -> Result<View<'a>> {
+        let Some((start, _)) = layout.contiguous_offsets() else {
+            bail!("this operation works on contiguous tensors, got the layout {layout:?}")
+        };
+        let dtype = storage.dtype();
+        let address = self.0.address(storage)? + (start * dtype.size_in_bytes()) as u64;
+        Ok(View { address, dtype, shape: layout.shape() })
+    }
+
+    /// Room for a result, not cleared.
+    pub fn array(&self, shape: impl Into<Shape>, dtype: DType) -> Result<Array> {
+        let shape = shape.into();
+        let storage = self.0.room(shape.elem_count(), dtype)?;
+        let address = self.0.address(&storage)?;
+        Ok(Array { storage, shape, address, dtype })
+    }
+
+    /// A result to add to.
+    pub fn zeros(&self, shape: impl Into<Shape>, dtype: DType) -> Result<Array> {
+        let array = self.array(shape, dtype)?;
+        self.0.clear(array.address, array.shape.elem_count() * dtype.size_in_bytes())?;
+        Ok(array)
+    }
+
+    /// Small tables from the host.
+    pub fn upload(&self, values: &[f32]) -> Result<Array> {
+        let array = self.array(values.len(), DType::F32)?;
+        let bytes: Vec<u8> = values.iter().flat_map(|value| value.to_ne_bytes()).collect();
+        self.0.upload(&bytes, array.address)?;
+        Ok(array)
+    }
+
+    /// Starts the kernel `name` for values of `dtype`.
+    pub fn launch(&self, name: &str, dtype: DType, grid: Grid, arguments: &[Arg]) -> Result<()> {
+        let suffix = match dtype {
+            DType::F32 => "f32",
+            DType::BF16 => "bf16",
+            DType::F16 => "f16",
+            other => bail!("no kernel {name} for {other:?}: training computes in f32, bf16 and f16"),
+        };
+        self.0.launch(&format!("{name}_{suffix}"), grid, arguments)
+    }
+
+    pub fn matmul(&self, product: &Product) -> Result<()> {
+        match product.rows * product.columns * product.batch {
+            0 => Ok(()),
+            _ => self.0.matmul(product),
+        }
+    }
+
+    pub fn convolve(&self, pass: ConvolutionPass, convolution: &Convolution, places: [u64; 3]) -> Result<()> {
+        self.0.convolve(pass, convolution, places)
+    }
+}

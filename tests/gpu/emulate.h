@@ -1,0 +1,167 @@
+// Plays a CUDA device on the host, for tests: a block's threads are fibers that take turns at barriers and shuffles,
+// blocks run one after another. Slow, but it finds wrong arithmetic, wrong places and missing barriers.
+#pragma once
+
+#include <cmath>
+#include <cstdio>
+#include <cstdlib>
+#include <cstring>
+#include <algorithm>
+#include <functional>
+#include <map>
+#include <string>
+#include <ucontext.h>
+#include <vector>
+
+#define DEVICE inline
+#define SHARED static
+#define __restrict__ __restrict
+#define __global__
+
+struct dim3 {
+    unsigned x = 1, y = 1, z = 1;
+};
+struct alignas(8) float2 { float x, y; };
+struct alignas(16) float4 { float x, y, z, w; };
+
+static dim3 gridDim, blockDim, blockIdx;
+static dim3 threadIdx;
+
+// bf16 and f16, rounded to nearest even as the device's conversions do.
+struct __nv_bfloat16 { unsigned short bits; };
+struct __half { _Float16 value; };
+static inline float __bfloat162float(__nv_bfloat16 x) {
+    unsigned bits = (unsigned)x.bits << 16;
+    float value;
+    memcpy(&value, &bits, 4);
+    return value;
+}
+static inline __nv_bfloat16 __float2bfloat16(float x) {
+    unsigned bits;
+    memcpy(&bits, &x, 4);
+    if (x != x) return {0x7fff};
+    return {(unsigned short)((bits + 0x7fff + ((bits >> 16) & 1)) >> 16)};
+}
+static inline float __half2float(__half x) { return (float)x.value; }
+static inline __half __float2half(float x) { return {(_Float16)x}; }
+static inline float rsqrtf(float x) { return 1.0f / std::sqrt(x); }
+
+namespace emulated {
+
+constexpr size_t STACK = 1 << 16;
+
+struct Fiber {
+    ucontext_t context;
+    std::vector<char> stack = std::vector<char>(STACK);
+    dim3 index;
+    bool done = false;
+    // Barriers passed, of the block and of the warp.
+    unsigned blocked = 0, warped = 0;
+};
+
+static std::vector<Fiber> fibers;
+static std::vector<double> deposits;
+static ucontext_t scheduler;
+static size_t current;
+static std::function<void()> body;
+static std::vector<unsigned char> dynamic;
+
+static void yield_fiber() { swapcontext(&fibers[current].context, &scheduler); }
+
+static void enter() {
+    body();
+    fibers[current].done = true;
+    yield_fiber();
+}
+
+// Waits until all of the fibers from `first` to `last` that still run have come as far.
+static void wait(unsigned Fiber::*passed, size_t first, size_t last) {
+    unsigned mine = ++(fibers[current].*passed);
+    for (;;) {
+        bool all = true;
+        for (size_t i = first; i < last && all; ++i) all = fibers[i].done || fibers[i].*passed >= mine;
+        if (all) return;
+        yield_fiber();
+    }
+}
+
+static void run_block(size_t threads) {
+    if (fibers.size() < threads) fibers.resize(threads);
+    deposits.assign(threads, 0);
+    for (size_t i = 0; i < threads; ++i) {
+        Fiber &fiber = fibers[i];
+        fiber.index = {(unsigned)(i % blockDim.x), (unsigned)(i / blockDim.x), 0};
+        fiber.done = false;
+        fiber.blocked = fiber.warped = 0;
+        getcontext(&fiber.context);
+        fiber.context.uc_stack.ss_sp = fiber.stack.data();
+        fiber.context.uc_stack.ss_size = STACK;
+        fiber.context.uc_link = nullptr;
+        makecontext(&fiber.context, enter, 0);
+    }
+    for (size_t left = threads; left > 0;) {
+        for (size_t i = 0; i < threads; ++i) {
+            if (fibers[i].done) continue;
+            current = i;
+            threadIdx = fibers[i].index;
+            swapcontext(&scheduler, &fibers[i].context);
+            left -= fibers[i].done;
+        }
+    }
+}
+
+using Invoke = std::function<void(void **)>;
+static std::map<std::string, Invoke> &kernels() {
+    static std::map<std::string, Invoke> all;
+    return all;
+}
+
+template <class... A, size_t... I>
+void unpack(void (*kernel)(A...), void **arguments, std::index_sequence<I...>) {
+    kernel(*(std::remove_const_t<A> *)arguments[I]...);
+}
+
+struct Registered {
+    template <class... A> Registered(const char *name, void (*kernel)(A...)) {
+        kernels()[name] = [=](void **arguments) { unpack(kernel, arguments, std::index_sequence_for<A...>{}); };
+    }
+};
+
+} // namespace emulated
+
+#define KERNEL(name, ...) \
+    static void NAME(name)(__VA_ARGS__); \
+    static emulated::Registered NAME(registered_##name)(EMULATED_TEXT(NAME(name)), NAME(name)); \
+    static void NAME(name)(__VA_ARGS__)
+#define EMULATED_TEXT(name) EMULATED_TEXT_OF(name)
+#define EMULATED_TEXT_OF(name) #name
+#define DYNAMIC_SHARED(type, name) type *name = reinterpret_cast<type *>(emulated::dynamic.data())
+
+static inline void __syncthreads() {
+    emulated::wait(&emulated::Fiber::blocked, 0, (size_t)blockDim.x * blockDim.y);
+}
+
+static inline float __shfl_xor_sync(unsigned, float x, int mask) {
+    using namespace emulated;
+    size_t lane = current, first = lane / 32 * 32, last = std::min<size_t>(first + 32, (size_t)blockDim.x * blockDim.y);
+    deposits[lane] = x;
+    wait(&Fiber::warped, first, last);
+    float other = (float)deposits[lane ^ (size_t)mask];
+    wait(&Fiber::warped, first, last);
+    return other;
+}
+static inline void __syncwarp() { __shfl_xor_sync(0, 0, 0); }
+
+// 0 where the kernel exists and ran.
+extern "C" int emulate(const char *name, const unsigned blocks[3], const unsigned threads[2], unsigned shared, void **arguments) {
+    auto found = emulated::kernels().find(name);
+    if (found == emulated::kernels().end()) return 1;
+    gridDim = {blocks[0], blocks[1], blocks[2]};
+    blockDim = {threads[0], threads[1], 1};
+    emulated::dynamic.assign(shared + 16, 0xff);
+    emulated::body = [&] { found->second(arguments); };
+    for (blockIdx.z = 0; blockIdx.z < gridDim.z; ++blockIdx.z)
+        for (blockIdx.y = 0; blockIdx.y < gridDim.y; ++blockIdx.y)
+            for (blockIdx.x = 0; blockIdx.x < gridDim.x; ++blockIdx.x) emulated::run_block((size_t)threads[0] * threads[1]);
+    return 0;
+}

@@ -1,0 +1,6 @@
+//! The GPU side of every operation without a GPU: the kernels run on the host, thread by thread, and must give what the
+//! CPU side gives.
+
+mod check;
+mod elementwise;
+mod emulator;
