@@ -25,7 +25,7 @@ const MODULES: [(&str, &str); 3] = [
 ];
 
 /// How a device computes: what a run chooses once, before its first operation.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Mode {
     /// f32 products may round their factors to 10 bits (TF32).
     pub tf32: bool,
