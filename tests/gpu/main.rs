@@ -2,5 +2,8 @@
 //! CPU side gives.
 
 mod check;
+mod conv;
 mod elementwise;
 mod emulator;
+mod linear;
+mod norm;

@@ -1,5 +1,6 @@
 //! What an operation asks of a device.
 
+use super::queue::View;
 use candle_core::{DType, Result, Storage};
 
 /// A device's memory and command stream. Work is carried out in the order it is asked for; nothing here waits for it.
@@ -105,6 +106,14 @@ pub struct Product {
     pub add: bool,
     /// Products in a row, [`Factor::step`] apart.
     pub batch: usize,
+}
+
+impl Product {
+    /// One product of `[rows, columns, inner]` into all of `out`, of factors of `dtype`.
+    pub fn one([rows, columns, inner]: [usize; 3], [a, b]: [Factor; 2], out: View, dtype: DType) -> Self {
+        let to = Factor::rows(out.address, columns);
+        Self { rows, columns, inner, a, b, out: to, dtype, out_dtype: out.dtype, add: false, batch: 1 }
+    }
 }
 
 /// A matrix of a product.

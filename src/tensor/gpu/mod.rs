@@ -4,11 +4,13 @@
 //! them out. On CUDA that is `cuda`. Tests lend a driver of their own to the CPU ([`with_driver`]): it runs the
 //! same kernels, compiled for the host, under the same test bodies.
 
+mod columns;
 #[cfg(feature = "cuda")]
 pub mod cuda;
 mod driver;
 mod queue;
 
+pub use columns::Columns;
 pub use driver::{Arg, Convolution, ConvolutionPass, Driver, Factor, Grid, Product};
 pub(crate) use queue::args;
 pub use queue::{Array, Queue, View, with_driver};

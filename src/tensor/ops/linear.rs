@@ -6,9 +6,14 @@ use super::{
     memory::{Fresh, Slot, Values},
     simd::vectorized,
 };
-use crate::error::{Error, Result};
-use crate::tensor::ops::op::{Given, Op, apply3};
-use candle_core::{Result as Candle, Shape, Tensor};
+use crate::{
+    error::{Error, Result},
+    tensor::{
+        gpu::{Array, Factor, Product, Queue, View},
+        ops::op::{Given, Gradient, Op, apply3},
+    },
+};
+use candle_core::{DType, Result as Candle, Shape, Tensor};
 use rayon::prelude::*;
 
 /// `act(x weight^T + bias)`: `x (.., in)`, `weight (out, in)`, `bias (out)`.
@@ -61,6 +66,47 @@ impl Op<3> for Linear {
             false => (None, None),
         };
         Ok([dx.transpose()?, dw, db])
+    }
+
+    fn gpu(&self, queue: &Queue, [x, weight, bias]: [View; 3]) -> Candle<Array> {
+        let (outputs, inputs) = weight.shape.dims2()?;
+        let mut dims = x.dims().to_vec();
+        dims.pop();
+        dims.push(outputs);
+        let y = queue.array(dims, x.dtype)?;
+        let cast = queue.cast(weight, x.dtype)?;
+        let weight = cast.as_ref().map_or(weight, Array::view);
+        let factors = [Factor::rows(x.address, inputs), Factor::rows(weight.address, inputs).turned()];
+        queue.matmul(&Product::one([x.count() / inputs, outputs, inputs], factors, y.view(), x.dtype))?;
+        queue.add_bias(&y, bias)?;
+        Ok(y)
+    }
+
+    fn gpu_gradients(
+        &self,
+        queue: &Queue,
+        [x, weight, _bias]: [View; 3],
+        _y: View,
+        dy: View,
+        needs: [bool; 3],
+    ) -> Candle<[Gradient; 3]> {
+        let (outputs, inputs) = weight.shape.dims2()?;
+        let rows = x.count() / inputs;
+        let dx = Gradient::needed(needs[0], || {
+            let dx = queue.array(x.shape.clone(), x.dtype)?;
+            let cast = queue.cast(weight, x.dtype)?;
+            let weight = cast.as_ref().map_or(weight, Array::view);
+            let factors = [Factor::rows(dy.address, outputs), Factor::rows(weight.address, inputs)];
+            queue.matmul(&Product::one([rows, inputs, outputs], factors, dx.view(), x.dtype))?;
+            Ok(dx)
+        })?;
+        let dweight = Gradient::needed(needs[1], || {
+            let dweight = queue.array(weight.shape.clone(), DType::F32)?;
+            let factors = [Factor::rows(dy.address, outputs).turned(), Factor::rows(x.address, inputs)];
+            queue.matmul(&Product::one([outputs, inputs, rows], factors, dweight.view(), x.dtype))?;
+            Ok(dweight)
+        })?;
+        Ok([dx, dweight, Gradient::needed(needs[2], || queue.column_sums(dy))?])
     }
 }
 

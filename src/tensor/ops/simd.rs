@@ -4,10 +4,10 @@
 /// The compiler vectorizes its loops; all it calls must be `#[inline(always)]` to be compiled along, which closures
 /// cannot promise.
 macro_rules! vectorized {
-    ($($(#[$meta:meta])* fn $name:ident $(<$generic:ident: $bound:path>)? ($($arg:ident: $type:ty),* $(,)?) $(-> $return:ty)? $body:block)+) => {$(
+    ($($(#[$meta:meta])* $vis:vis fn $name:ident $(<$generic:ident: $bound:path>)? ($($arg:ident: $type:ty),* $(,)?) $(-> $return:ty)? $body:block)+) => {$(
         $(#[$meta])*
         #[allow(clippy::too_many_arguments)]
-        fn $name $(<$generic: $bound>)? ($($arg: $type),*) $(-> $return)? {
+        $vis fn $name $(<$generic: $bound>)? ($($arg: $type),*) $(-> $return)? {
             #[inline(always)]
             fn plain $(<$generic: $bound>)? ($($arg: $type),*) $(-> $return)? $body
 

@@ -1,10 +1,17 @@
 //! Convolution with a bias, added where the output has just been made.
 
 use super::{Candle, Conv2d, Geometry};
-use crate::tensor::ops::op::{Given, Op, apply3};
 use crate::{
     error::{Error, Result},
-    tensor::ops::{Window, columns, memory::Values, simd::vectorized},
+    tensor::{
+        gpu::{Array, Queue, View},
+        ops::{
+            Window, columns,
+            memory::Values,
+            op::{Given, Gradient, Op, apply3},
+            simd::vectorized,
+        },
+    },
 };
 use candle_core::{Shape, Tensor};
 use rayon::prelude::*;
@@ -15,7 +22,7 @@ pub fn conv2d_bias(x: &Tensor, weight: &Tensor, bias: &Tensor, window: Window, g
     if bias.dims() != [geometry.outputs] {
         return Err(Error::bug(format!("conv2d: bias {:?} does not fit weight {:?}", bias.dims(), weight.dims())));
     }
-    Ok(apply3(Biased(Conv2d(geometry)), [x, weight, bias])?)
+    Ok(apply3(Biased(Conv2d::new(geometry)), [x, weight, bias])?)
 }
 
 struct Biased(Conv2d);
@@ -42,6 +49,24 @@ impl Op<3> for Biased {
             Tensor::from_vec(sums, bias.shape(), bias.device())
         });
         Ok([dx, dweight, dbias.transpose()?])
+    }
+
+    fn gpu(&self, queue: &Queue, [x, weight, bias]: [View; 3]) -> Candle<Array> {
+        let y = self.0.gpu_forward(queue, x, weight)?;
+        queue.add_bias(&y, bias)?;
+        Ok(y)
+    }
+
+    fn gpu_gradients(
+        &self,
+        queue: &Queue,
+        [x, weight, _bias]: [View; 3],
+        _y: View,
+        dy: View,
+        needs: [bool; 3],
+    ) -> Candle<[Gradient; 3]> {
+        let [dx, dweight] = self.0.gpu_backward(queue, [x, weight], dy, [needs[0], needs[1]])?;
+        Ok([dx, dweight, Gradient::needed(needs[2], || queue.column_sums(dy))?])
     }
 }
 

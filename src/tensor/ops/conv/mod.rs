@@ -5,6 +5,7 @@ mod bias;
 mod depthwise;
 mod direct;
 mod geometry;
+mod gpu;
 mod kernel;
 mod panel;
 mod pass;
@@ -15,11 +16,17 @@ mod weight_gradient;
 pub use bias::conv2d_bias;
 
 use super::{Window, memory::Values};
-use crate::error::Result;
-use crate::tensor::ops::op::{Given, Op, apply2};
+use crate::{
+    error::Result,
+    tensor::{
+        gpu::{Array, Queue, View},
+        ops::op::{Given, Gradient, Op, apply2},
+    },
+};
 use candle_core::{Shape, Tensor};
 use geometry::Geometry;
 use pulp::Arch;
+use std::sync::OnceLock;
 
 /// `torch.nn.functional.conv2d` without bias: `x (N, H, W, in)`, `weight (out, in / groups, kh, kw)` to `(N, H', W', out)`.
 ///
@@ -27,11 +34,21 @@ use pulp::Arch;
 /// Shapes that do not fit together are an error that names them.
 pub fn conv2d(x: &Tensor, weight: &Tensor, window: Window, groups: usize) -> Result<Tensor> {
     let geometry = Geometry::new(x.dims(), weight.dims(), window, groups)?;
-    Ok(apply2(Conv2d(geometry), [x, weight])?)
+    Ok(apply2(Conv2d::new(geometry), [x, weight])?)
 }
 
 /// The convolution on the tape: `(x, weight)` to the output.
-struct Conv2d(Geometry);
+struct Conv2d {
+    geometry: Geometry,
+    /// The weight as a GPU's forward pass has packed it, for the backward one.
+    packed: OnceLock<Array>,
+}
+
+impl Conv2d {
+    fn new(geometry: Geometry) -> Self {
+        Self { geometry, packed: OnceLock::new() }
+    }
+}
 
 type Candle<T> = candle_core::Result<T>;
 
@@ -41,13 +58,13 @@ impl Op<2> for Conv2d {
     }
 
     fn cpu(&self, [x, w]: [Given; 2]) -> Candle<(Vec<f32>, Shape)> {
-        let (arch, g) = (Arch::new(), &self.0);
+        let (arch, g) = (Arch::new(), &self.geometry);
         let y = Path::of(arch, g).forward(arch, g, x.values, w.values);
-        Ok((y, self.0.output_shape().into()))
+        Ok((y, self.geometry.output_shape().into()))
     }
 
     fn cpu_gradients(&self, [x, w]: [&Tensor; 2], _y: &Tensor, dy: &Tensor) -> Candle<[Option<Tensor>; 2]> {
-        let (arch, g) = (Arch::new(), &self.0);
+        let (arch, g) = (Arch::new(), &self.geometry);
         let (path, dys) = (Path::of(arch, g), Values::of(dy)?);
         let dx = x.track_op().then(|| {
             Tensor::from_vec(path.input_gradient(arch, g, &dys, &Values::of(w)?), g.input_shape(), x.device())
@@ -56,6 +73,21 @@ impl Op<2> for Conv2d {
             Tensor::from_vec(path.weight_gradient(arch, g, &Values::of(x)?, &dys), g.weight_shape(), w.device())
         });
         Ok([dx.transpose()?, dw.transpose()?])
+    }
+
+    fn gpu(&self, queue: &Queue, [x, w]: [View; 2]) -> Candle<Array> {
+        self.gpu_forward(queue, x, w)
+    }
+
+    fn gpu_gradients(
+        &self,
+        queue: &Queue,
+        inputs: [View; 2],
+        _y: View,
+        dy: View,
+        needs: [bool; 2],
+    ) -> Candle<[Gradient; 2]> {
+        self.gpu_backward(queue, inputs, dy, needs)
     }
 }
 

@@ -1,0 +1,96 @@
+//! Batch normalization on a GPU: one pass over memory for the statistics, one for the output, two backward.
+
+use super::Normalize;
+use crate::tensor::{
+    gpu::{Array, Columns, Grid, Queue, View, args},
+    ops::op::Gradient,
+};
+use candle_core::{DType, Result as Candle, Tensor};
+
+/// The batch's mean, biased and unbiased variance, `(C)` each.
+pub fn moments(queue: &Queue, x: &Tensor) -> Candle<[Tensor; 3]> {
+    let x = queue.view(x)?;
+    let columns = Columns::of(x, &[]);
+    let (rows, channels, chunks) = (columns.rows, columns.channels, columns.chunks());
+    let partial = queue.array((2, chunks, channels), DType::F32)?;
+    let moments = queue.array((3, channels), DType::F32)?;
+    let arguments = args![x, &partial, rows, channels, i32::from(columns.wide)];
+    queue.launch("moments_partial", x.dtype, columns.sums(), arguments)?;
+    let arguments = args![x, &partial, &moments, chunks, rows, channels];
+    queue.launch("moments_final", x.dtype, Grid::over(channels), arguments)?;
+    let moments = moments.into_tensor();
+    Ok([moments.get(0)?, moments.get(1)?, moments.get(2)?])
+}
+
+/// What a forward pass is computed from.
+#[derive(Clone, Copy)]
+pub struct Inputs<'a> {
+    pub x: View<'a>,
+    /// Weight and bias, `(C)` each.
+    pub affine: [View<'a>; 2],
+    pub residual: Option<View<'a>>,
+}
+
+/// `(2, C)`: weight and bias.
+pub fn halves<'a>(affine: View<'a>, like: View<'a>) -> [View<'a>; 2] {
+    let bytes = (affine.count() / 2 * affine.dtype.size_in_bytes()) as u64;
+    [0, bytes].map(|offset| View { address: affine.address + offset, dtype: affine.dtype, shape: like.shape })
+}
+
+impl Normalize {
+    /// `weight / sqrt(var + eps)` of each channel.
+    fn scale(&self, queue: &Queue, var: View, weight: View, dtype: DType) -> Candle<Array> {
+        let channels = var.count();
+        let scale = queue.array(channels, DType::F32)?;
+        let arguments = args![var, weight, &scale, channels, self.eps as f32];
+        queue.launch("norm_scale", dtype, Grid::over(channels), arguments)?;
+        Ok(scale)
+    }
+
+    pub(super) fn gpu_forward(&self, queue: &Queue, inputs: Inputs) -> Candle<Array> {
+        let Inputs { x, affine: [weight, bias], residual } = inputs;
+        let [mean, var] = self.statistics.on_device()?;
+        let (mean, var) = (queue.view(mean)?, queue.view(var)?);
+        let scale = self.scale(queue, var, weight, x.dtype)?;
+        let y = queue.array(x.shape.clone(), x.dtype)?;
+        let columns = Columns::of(x, &[residual]);
+        let (kind, wide) = (self.activation as i32, i32::from(columns.wide));
+        let arguments = args![x, residual, &y, mean, &scale, bias, columns.rows, columns.channels, kind, wide];
+        queue.launch("normalize", x.dtype, columns.each(), arguments)?;
+        Ok(y)
+    }
+
+    /// The gradients of `x`, of weight and bias as one `(2, C)`, and of the residual.
+    pub(super) fn gpu_backward(
+        &self,
+        queue: &Queue,
+        inputs: Inputs,
+        dy: View,
+        [needs_x, needs_residual]: [bool; 2],
+    ) -> Candle<(Gradient, Array, Gradient)> {
+        let Inputs { x, affine: [weight, bias], residual } = inputs;
+        let [mean, var] = self.statistics.on_device()?;
+        let (mean, var) = (queue.view(mean)?, queue.view(var)?);
+        let scale = self.scale(queue, var, weight, x.dtype)?;
+        let columns = Columns::of(x, &[residual, Some(dy)]);
+        let (rows, channels, chunks) = (columns.rows, columns.channels, columns.chunks());
+        let (kind, wide) = (self.activation as i32, i32::from(columns.wide));
+        let partial = queue.array((2, chunks, channels), DType::F32)?;
+        let [affine, back] = [queue.array((2, channels), DType::F32)?, queue.array((2, channels), DType::F32)?];
+        let arguments = args![x, residual, dy, mean, &scale, bias, &partial, rows, channels, kind, wide];
+        queue.launch("norm_sums_partial", x.dtype, columns.sums(), arguments)?;
+        let arguments = args![&partial, var, weight, &affine, &back, chunks, rows, channels, self.eps as f32];
+        queue.launch("norm_sums_final", x.dtype, Grid::over(channels), arguments)?;
+        let same = self.activation.is_identity();
+        let room = |needed: bool| needed.then(|| queue.array(x.shape.clone(), x.dtype)).transpose();
+        let (dx, dresidual) = (room(needs_x)?, room(needs_residual && !same)?);
+        if dx.is_some() || dresidual.is_some() {
+            let outputs = (dx.as_ref(), dresidual.as_ref());
+            let arguments =
+                args![x, residual, dy, mean, &scale, bias, &back, outputs.0, outputs.1, rows, channels, kind, wide];
+            queue.launch("norm_gradient", x.dtype, columns.each(), arguments)?;
+        }
+        let dresidual = if needs_residual && same { Gradient::Same } else { dresidual.into() };
+        Ok((dx.into(), affine, dresidual))
+    }
+}
