@@ -24,7 +24,7 @@ pub use parts::Segment;
 
 use crate::{
     error::{Error, Result},
-    tensor::{Builder, Device, Key, Params, Pass, Tensor},
+    tensor::{Builder, DType, Device, Key, Params, Pass, Tensor},
 };
 use std::{
     collections::BTreeMap,
@@ -74,9 +74,14 @@ pub trait Backbone: Send + Sync {
         self.segments().iter().try_fold(images.clone(), |x, segment| segment(&x, pass))
     }
 
-    /// `(N, H, W, in_channels)` normalized images to `(N, classes)` logits.
+    /// What [`Backbone::head`] makes of features, in f32 whatever the network computes in.
+    fn logits(&self, features: &Tensor, pass: &Pass) -> Result<Tensor> {
+        Ok(self.head(features, pass)?.to_dtype(DType::F32)?)
+    }
+
+    /// `(N, H, W, in_channels)` normalized images to `(N, classes)` logits in f32.
     fn forward(&self, images: &Tensor, pass: &Pass) -> Result<Tensor> {
-        self.head(&self.features(images, pass)?, pass)
+        self.logits(&self.features(images, pass)?, pass)
     }
 }
 

@@ -12,7 +12,7 @@ use crate::{
     metric::Pooling,
     spec::RunSpec,
     store::{Run, Status, Store},
-    tensor::{Device, Image, Key, Pass},
+    tensor::{DType, Device, Image, Key, Pass},
     train::{self, Images, Normalize},
 };
 use rayon::prelude::*;
@@ -113,7 +113,7 @@ fn checkpoint(results: &Path, store: &Store, run: &Run) -> Result<PathBuf> {
 fn of_file(args: &InputArgs, name: &str, weights: &Path) -> Result<Classifier> {
     let pretrained = backbone::Architecture::parse(name)?.pretrained();
     let normalize = Normalize { channels: Channels::Rgb, mean: pretrained.mean, std: pretrained.std };
-    let images = Images { size: args.input_size.unwrap_or(224), normalize, device: Device::Cpu };
+    let images = Images { size: args.input_size.unwrap_or(224), normalize, device: Device::Cpu, dtype: DType::F32 };
     let model = build(name, args.classes, &images, weights)?;
     let name = format!("{} ({name})", weights.display());
     Ok(Classifier { name, run: None, model, loaded: images.size, images, interpolation: Interpolation::default() })

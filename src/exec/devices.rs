@@ -1,6 +1,8 @@
 //! Which devices runs are put on, and how the cores are shared between runs at once.
 
 use crate::error::{Context, Error, Result};
+#[cfg(feature = "cuda")]
+use crate::tensor::gpu;
 use candle_core::Device;
 
 /// Where one run at a time can go.
@@ -83,9 +85,19 @@ pub fn open(name: &str) -> Result<Device> {
         "cpu" => Ok(Device::Cpu),
         _ => {
             let index = cuda_index(name, candle_core::utils::cuda_is_available())?;
-            Device::new_cuda(index).context(|| format!("cannot open device `{name}`"))
+            open_cuda(index).context(|| format!("cannot open device `{name}`"))
         }
     }
+}
+
+#[cfg(feature = "cuda")]
+fn open_cuda(index: usize) -> candle_core::Result<Device> {
+    gpu::cuda::open(index).map(Device::Cuda)
+}
+
+#[cfg(not(feature = "cuda"))]
+fn open_cuda(index: usize) -> candle_core::Result<Device> {
+    Device::new_cuda(index)
 }
 
 #[cfg(test)]

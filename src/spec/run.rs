@@ -13,6 +13,7 @@ use crate::{
     schedule::ScheduleSpec,
     synthesize::SynthesizerSpec,
 };
+use candle_core::DType;
 use garde::Validate;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -367,6 +368,17 @@ pub enum Precision {
     Tf32,
     Bf16,
     F16,
+}
+
+impl Precision {
+    /// What activations are kept in; parameters are f32 in each.
+    pub fn dtype(self) -> DType {
+        match self {
+            Self::Auto | Self::F32 | Self::Tf32 => DType::F32,
+            Self::Bf16 => DType::BF16,
+            Self::F16 => DType::F16,
+        }
+    }
 }
 
 /// Which parameters weight decay applies to.

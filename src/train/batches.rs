@@ -1,12 +1,12 @@
 //! Batches as training sees them: ordered, augmented, normalized, mixed.
 
-use super::{Job, image_tensor};
+use super::Job;
 use crate::{
     augment::{self, AugmentSpec, Context, Scope},
     data::{Channels, Split, resize::resize, sampler},
     error::{Error, Result},
     spec::RunSpec,
-    tensor::{Image, Key, Tensor},
+    tensor::{DType, Image, Key, Tensor, gpu},
 };
 use candle_core::Device;
 use rayon::prelude::*;
@@ -19,6 +19,22 @@ pub struct Batch {
     pub targets: Tensor,
     /// The class of each image, where no augmentation mixed them.
     pub classes: Option<Vec<u32>>,
+}
+
+/// A batch as the host has prepared it.
+pub struct HostBatch {
+    pixels: Vec<f32>,
+    targets: Vec<f32>,
+    count: usize,
+    /// Side of the images, in pixels.
+    size: usize,
+    classes: Option<Vec<u32>>,
+}
+
+/// A batch of a step, and the share of the step's loss that it carries.
+pub struct Loaded {
+    pub host: HostBatch,
+    pub weight: f64,
 }
 
 /// The images of one forward pass, and the share of the step's loss they carry.
@@ -72,6 +88,8 @@ pub struct Images {
     pub size: usize,
     pub normalize: Normalize,
     pub device: Device,
+    /// What the network computes in.
+    pub dtype: DType,
 }
 
 impl Images {
@@ -80,7 +98,7 @@ impl Images {
             return Err(Error::bug("a resolved specification must hold input.mean and input.std"));
         };
         let normalize = Normalize { channels: spec.input.channels, mean, std };
-        Ok(Self { size: spec.input.size, normalize, device: device.clone() })
+        Ok(Self { size: spec.input.size, normalize, device: device.clone(), dtype: spec.precision.dtype() })
     }
 
     /// Images of a split as they are, normalized: `(N, size, size, channels)`.
@@ -91,7 +109,13 @@ impl Images {
         pixels.par_chunks_exact_mut(values).zip(samples).for_each(|(out, sample)| {
             self.middle(split.image(sample), split.size, out);
         });
-        image_tensor(pixels, count, self.size, &self.device)
+        self.tensor(&pixels, count, self.size)
+    }
+
+    /// Normalized images as the network takes them: `(count, size, size, channels)`.
+    fn tensor(&self, pixels: &[f32], count: usize, size: usize) -> Result<Tensor> {
+        let shape = (count, size, size, self.normalize.channels.count());
+        Ok(gpu::upload(pixels, shape, &self.device)?.to_dtype(self.dtype)?)
     }
 
     /// The middle of a square picture with sides of `side`, normalized.
@@ -110,6 +134,7 @@ impl Images {
     }
 }
 
+#[derive(Clone)]
 pub struct Batches<'a> {
     spec: &'a RunSpec,
     split: &'a Split,
@@ -193,9 +218,20 @@ impl<'a> Batches<'a> {
         chunks
     }
 
+    /// What one optimizer step sees, on the host.
+    pub fn step(&self, order: &[usize], step: u64, epoch: u32) -> Result<Vec<Loaded>> {
+        let load = |chunk: &Chunk| Ok(Loaded { host: self.prepare(chunk, epoch)?, weight: chunk.weight });
+        self.chunks(order, step).iter().map(load).collect()
+    }
+
+    /// One chunk on the device.
+    pub fn load(&self, chunk: &Chunk, epoch: u32) -> Result<Batch> {
+        self.upload(&self.prepare(chunk, epoch)?)
+    }
+
     /// Reads, augments, normalizes and mixes one chunk. What happens to a sample depends on (seed, epoch, sample) alone,
     /// and on which draw it is where a sampler draws it.
-    pub fn load(&self, chunk: &Chunk, epoch: u32) -> Result<Batch> {
+    fn prepare(&self, chunk: &Chunk, epoch: u32) -> Result<HostBatch> {
         let (count, size, epoch) = (chunk.samples.len(), self.size(epoch), u64::from(epoch));
         let values = self.images.values(size);
         let mut pixels = vec![0.0; count * values];
@@ -223,10 +259,16 @@ impl<'a> Batches<'a> {
             let key = self.key.named("mix").with(epoch).with(chunk.batch).with(chunk.part);
             augment::batch(&self.spec.augment, &mut batch, key)?;
         }
+        Ok(HostBatch { pixels, targets, count, size, classes: (!mixes).then_some(classes) })
+    }
+
+    /// A batch on the device.
+    pub fn upload(&self, host: &HostBatch) -> Result<Batch> {
+        let HostBatch { pixels, targets, count, size, classes } = host;
         Ok(Batch {
-            images: image_tensor(pixels, count, size, &self.images.device)?,
-            targets: Tensor::from_vec(targets, (count, self.classes.len()), &self.images.device)?,
-            classes: (!mixes).then_some(classes),
+            images: self.images.tensor(pixels, *count, *size)?,
+            targets: gpu::upload(targets, (*count, self.classes.len()), &self.images.device)?,
+            classes: classes.clone(),
         })
     }
 

@@ -10,6 +10,7 @@ mod objective;
 mod progress;
 mod soup;
 pub mod speed;
+mod tally;
 pub mod teacher;
 mod update;
 
@@ -23,10 +24,10 @@ use crate::{
     event::{Event, Split, Values},
     schedule::{self, Clock},
     spec::{BackboneSpec, Keep, Precision, RunSpec, UsePretrained},
-    tensor::{Key, Pass, Tensor},
+    tensor::{Key, Pass, Tensor, gpu},
 };
 use average::Average;
-use batches::{Batches, Chunk};
+use batches::{Batches, Loaded};
 use checkpoint::Folder;
 use forward::Forward;
 use groups::Groups;
@@ -38,6 +39,7 @@ use std::{
     sync::atomic::{AtomicBool, Ordering},
     time::Instant,
 };
+use tally::Tally;
 use update::Updater;
 
 /// Everything a run needs. It depends on nothing else: same job, same bits on the CPU.
@@ -89,6 +91,7 @@ struct Trainer<'a> {
     objective: Objective<'a>,
     folder: Folder,
     progress: Progress,
+    tally: Tally,
     /// The best epoch's evaluation, where this process made it.
     best: Option<Evaluation>,
 }
@@ -96,6 +99,8 @@ struct Trainer<'a> {
 impl<'a> Trainer<'a> {
     fn new(job: &'a Job<'a>, emit: &mut Emit) -> Result<Self> {
         check_precision(job)?;
+        let tf32 = job.spec.precision == Precision::Tf32;
+        gpu::set_mode(&job.device, gpu::Mode { tf32, deterministic: job.spec.deterministic })?;
         let key = Key::new(job.seed);
         let model = start_model(job, key, emit)?;
         freeze(&model, &job.spec.freeze)?;
@@ -106,6 +111,7 @@ impl<'a> Trainer<'a> {
             average: Average::new(job.spec, &model.params)?,
             folder: Folder::create(job.dir)?,
             progress: Progress::default(),
+            tally: Tally::default(),
             best: None,
             batches,
             model,
@@ -149,18 +155,31 @@ impl<'a> Trainer<'a> {
     fn train_epoch(&mut self, emit: &mut Emit, stop: &AtomicBool) -> Result<()> {
         let began = Instant::now();
         let epoch = self.progress.epoch;
-        let order = self.batches.order(epoch);
-        while self.progress.step_in_epoch < self.batches.steps_per_epoch() {
+        let batches = self.batches.clone();
+        let (order, steps) = (batches.order(epoch), batches.steps_per_epoch());
+        let prepare = |step: u64| (step < steps).then(|| batches.step(&order, step, epoch)).transpose();
+        let mut next = prepare(self.progress.step_in_epoch)?;
+        while let Some(loaded) = next.take() {
             if stop.load(Ordering::Relaxed) {
+                self.tally.settle(&mut self.progress)?;
                 self.progress.seconds += began.elapsed().as_secs_f64();
                 self.folder.save(&self.model.params, &self.updater, self.average.as_ref(), &self.progress)?;
                 return Err(Error::new(Cause::Interrupted, format!("stopped in epoch {}", epoch + 1)));
             }
-            let values = self.step(&order)?;
-            if self.progress.step.is_multiple_of(self.job.spec.log_every) {
-                emit(Event::Step { epoch: epoch + 1, step: self.progress.step, values })?;
+            // The next step's images are made ready while a device works on this one's.
+            let following = self.progress.step_in_epoch + 1;
+            let (lr, prepared) = rayon::join(|| self.step(&loaded), || prepare(following));
+            let lr = lr?;
+            let log = self.progress.step.is_multiple_of(self.job.spec.log_every);
+            // The CPU has the numbers at hand; a GPU would have to be waited for.
+            let loss = if log || self.job.device.is_cpu() { self.tally.settle(&mut self.progress)? } else { None };
+            if log {
+                let values = loss.map(|loss| ("loss".to_string(), loss)).into_iter().chain([("lr".to_string(), lr)]);
+                emit(Event::Step { epoch: epoch + 1, step: self.progress.step, values: values.collect() })?;
             }
+            next = prepared?;
         }
+        self.tally.settle(&mut self.progress)?;
         let values = self.progress.end_epoch();
         if let Some(average) = &mut self.average {
             average.after_epoch(&self.model.params, self.progress.epoch)?;
@@ -169,16 +188,16 @@ impl<'a> Trainer<'a> {
         emit(Event::Epoch { epoch: self.progress.epoch, split: Split::Train, values })
     }
 
-    /// One optimizer step: gradients, a second time where the optimizer wants them higher up, update, average.
-    fn step(&mut self, order: &[usize]) -> Result<Values> {
+    /// One optimizer step: gradients, a second time where the optimizer wants them higher up, update, average. Returns its
+    /// learning rate.
+    fn step(&mut self, loaded: &[Loaded]) -> Result<f64> {
         let spec = self.job.spec;
         let clock = self.progress.clock(self.batches.steps_per_epoch(), spec.epochs);
         let (lr, momentum) = rates(spec, &clock);
-        let chunks = self.batches.chunks(order, self.progress.step_in_epoch);
-        let total = self.gradients(&chunks, true)?;
+        self.gradients(loaded, true)?;
         if let Some(sharpness) = spec.optimizer.as_dyn().sharpness() {
             let raised = self.updater.climb(sharpness).map_err(|error| self.at_step(error))?;
-            self.gradients(&chunks, false)?;
+            self.gradients(loaded, false)?;
             raised.restore()?;
         }
         self.updater.step(lr, momentum, spec.clip_grad_norm).map_err(|error| self.at_step(error))?;
@@ -186,40 +205,26 @@ impl<'a> Trainer<'a> {
         if let Some(average) = &mut self.average {
             average.after_step(&self.model.params, self.progress.step)?;
         }
-        Ok(Values::from([("loss".into(), total), ("lr".into(), lr)]))
+        Ok(lr)
     }
 
-    /// Forward and backward over the batches of a step; returns their loss. What a second time sees is the same, so it
-    /// neither counts nor enters running statistics.
-    fn gradients(&mut self, chunks: &[Chunk], first: bool) -> Result<f64> {
-        let mut total = 0.0;
-        for (place, chunk) in chunks.iter().enumerate() {
-            let batch = self.batches.load(chunk, self.progress.epoch)?;
+    /// Forward and backward over the batches of a step. What a second time sees is the same, so it neither counts nor enters
+    /// running statistics.
+    fn gradients(&mut self, loaded: &[Loaded], first: bool) -> Result<()> {
+        for (place, Loaded { host, weight }) in loaded.iter().enumerate() {
+            let batch = self.batches.upload(host)?;
             let key = Key::new(self.job.seed).named("drop").with(self.progress.step).with(place as u64);
             let pass = Pass { momentum: (!first).then_some(0.0), ..Pass::train(key) };
             let checkpointing = self.job.spec.backbone.grad_checkpointing;
             let forward = Forward::new(self.model.net.as_ref(), &batch.images, pass, checkpointing)?;
             let (logits, loss) = self.objective.loss(&self.model, &forward.features, &batch, &pass)?;
-            let loss = (loss * chunk.weight)?;
-            let value = f64::from(loss.to_scalar::<f32>()?);
-            self.finite(value)?;
-            total += value;
-            forward.backward(&loss, |gradients| self.updater.accumulate(gradients))?;
+            let loss = (loss * *weight)?;
             if first {
-                self.progress.count(&batch, &logits, value / chunk.weight)?;
+                self.tally.add(&self.progress, &batch, &logits, &loss, *weight)?;
             }
+            forward.backward(&loss, |gradients| self.updater.accumulate(gradients))?;
         }
-        Ok(total)
-    }
-
-    fn finite(&self, loss: f64) -> Result<()> {
-        match loss.is_finite() {
-            true => Ok(()),
-            false => Err(self.at_step(Error::new(
-                Cause::NonFinite,
-                format!("the loss became {loss}; try a smaller learning rate, warmup or clip_grad_norm"),
-            ))),
-        }
+        Ok(())
     }
 
     fn at_step(&self, error: Error) -> Error {

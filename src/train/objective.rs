@@ -6,7 +6,7 @@ use crate::{
     error::Result,
     loss::{Targets, terms},
     spec::RunSpec,
-    tensor::{Pass, Tensor},
+    tensor::{DType, Pass, Tensor},
 };
 
 pub struct Objective<'a> {
@@ -23,11 +23,13 @@ impl<'a> Objective<'a> {
 
     /// The logits `(N, classes)` of a batch with these pooled features, and its mean loss with all terms.
     pub fn loss(&self, model: &Model, features: &Tensor, batch: &Batch, pass: &Pass) -> Result<(Tensor, Tensor)> {
-        let logits = model.net.head(features, pass)?;
+        let logits = model.net.logits(features, pass)?;
         let targets = Targets { probabilities: &batch.targets, classes: batch.classes.as_deref() };
         let mut loss = self.spec.loss.as_dyn().loss(&logits, &targets)?;
         if let (Some(supcon), Some(classes)) = (&self.spec.supcon, &batch.classes) {
-            loss = (loss + (terms::supervised_contrastive(features, classes, supcon.temperature)? * supcon.weight)?)?;
+            loss = (loss
+                + (terms::supervised_contrastive(&features.to_dtype(DType::F32)?, classes, supcon.temperature)?
+                    * supcon.weight)?)?;
         }
         if let (Some(distill), Some(teacher)) = (&self.spec.distill, &self.teacher) {
             let term = terms::distillation(&logits, &teacher.logits(&batch.images)?, distill.temperature)?;

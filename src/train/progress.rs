@@ -1,12 +1,10 @@
 //! How far a run has come: everything a checkpoint must hold beside tensors.
 
-use super::batches::Batch;
 use crate::{
     error::{Error, Result},
     event::Values,
     schedule::Clock,
     spec::{Mode, RunSpec},
-    tensor::Tensor,
 };
 use serde::{Deserialize, Serialize};
 
@@ -39,20 +37,15 @@ impl Progress {
         Clock { step: self.step, steps_per_epoch, total_steps, history: &self.history }
     }
 
-    /// Adds one batch's loss and hits to the epoch.
-    pub fn count(&mut self, batch: &Batch, logits: &Tensor, loss: f64) -> Result<()> {
-        let size = logits.dim(0)? as u64;
+    /// Adds a batch's size, mean loss and hits to the epoch; `hits` is `None` where an augmentation mixed its labels.
+    pub fn count(&mut self, size: u64, loss: f64, hits: Option<u64>) {
         self.loss_sum += loss * size as f64;
         self.seen += size;
         self.images += size;
-        match &batch.classes {
+        match hits {
             None => self.mixed = true,
-            Some(classes) => {
-                let chosen = logits.detach().argmax(1)?.to_vec1::<u32>()?;
-                self.right += chosen.iter().zip(classes).filter(|(a, b)| a == b).count() as u64;
-            }
+            Some(hits) => self.right += hits,
         }
-        Ok(())
     }
 
     pub fn step_done(&mut self) {

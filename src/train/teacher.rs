@@ -40,7 +40,7 @@ impl Teacher {
         }
         let [ours, its] = [Images::new(spec, device)?, Images::new(&teacher, device)?];
         let [scale, shift] = renormalization(ours.normalize, its.normalize);
-        let wide = |values: Vec<f32>| Tensor::from_vec(values, (1, 1, 1, ()), device);
+        let wide = |values: Vec<f32>| Tensor::from_vec(values, (1, 1, 1, ()), device)?.to_dtype(spec.precision.dtype());
         Ok(Self { model, scale: wide(scale)?, shift: wide(shift)? })
     }
 

@@ -14,3 +14,35 @@ pub use columns::Columns;
 pub use driver::{Arg, Convolution, ConvolutionPass, Driver, Factor, Grid, Product};
 pub(crate) use queue::args;
 pub use queue::{Array, Queue, View, with_driver};
+
+use candle_core::{Device, Result, Shape, Tensor};
+
+/// How a device computes: what a run chooses once, before its first operation.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub struct Mode {
+    /// f32 products may round their factors to 10 bits (TF32).
+    pub tf32: bool,
+    /// Only algorithms whose results are the same every time.
+    pub deterministic: bool,
+}
+
+/// Sets how a device computes from now on. The CPU computes in f32, the same every time, whatever is asked.
+pub fn set_mode(device: &Device, mode: Mode) -> Result<()> {
+    match device {
+        #[cfg(feature = "cuda")]
+        Device::Cuda(device) => cuda::set_mode(device, mode),
+        _ => {
+            let _ = mode;
+            Ok(())
+        }
+    }
+}
+
+/// Values of the host as a tensor; where the device is a GPU, without waiting for it.
+pub fn upload(values: &[f32], shape: impl Into<Shape>, device: &Device) -> Result<Tensor> {
+    match device {
+        #[cfg(feature = "cuda")]
+        Device::Cuda(device) => cuda::upload(values, shape.into(), device),
+        _ => Tensor::from_slice(values, shape, device),
+    }
+}

@@ -1,7 +1,6 @@
 //! Convolutions by cuDNN, channels last. The fastest algorithm is measured once for each convolution and kept.
 
-use super::Mode;
-use crate::tensor::gpu::{Convolution, ConvolutionPass};
+use crate::tensor::gpu::{Convolution, ConvolutionPass, Mode};
 use candle_core::{
     DType, Result, bail,
     cuda_backend::{

@@ -2,16 +2,18 @@
 
 mod blas;
 mod dnn;
+mod staging;
 
-use super::{Arg, Convolution, ConvolutionPass, Driver, Grid, Product, Queue, View};
+use super::{Arg, Convolution, ConvolutionPass, Driver, Grid, Mode, Product, Queue, View};
 use candle_core::{
-    CudaDevice, CudaStorage, DType, Layout, Result, Storage, bail,
+    CudaDevice, CudaStorage, DType, Layout, Result, Shape, Storage, Tensor, bail,
     cuda_backend::{
         CudaStorageSlice as Slice, DeviceId, WrapErr,
         cudarc::driver::{CudaFunction, CudaStream, DevicePtr, LaunchConfig, PushKernelArg, result, sys},
     },
 };
 use dnn::Dnn;
+use staging::Staging;
 use std::{
     collections::HashMap,
     sync::{Arc, LazyLock, Mutex, PoisonError},
@@ -23,15 +25,6 @@ const MODULES: [(&str, &str); 3] = [
     ("bf16", include_str!(concat!(env!("OUT_DIR"), "/kernels_bf16.ptx"))),
     ("f16", include_str!(concat!(env!("OUT_DIR"), "/kernels_f16.ptx"))),
 ];
-
-/// How a device computes: what a run chooses once, before its first operation.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
-pub struct Mode {
-    /// f32 products may round their factors to 10 bits (TF32).
-    pub tf32: bool,
-    /// Only algorithms whose results are the same every time.
-    pub deterministic: bool,
-}
 
 /// Opens a device with a stream of its own, whose memory pool keeps what it has.
 pub fn open(index: usize) -> Result<CudaDevice> {
@@ -84,6 +77,15 @@ pub fn set_mode(device: &CudaDevice, mode: Mode) -> Result<()> {
     Ok(())
 }
 
+/// Values of the host as a tensor, copied while the device goes on with what it has.
+pub fn upload(values: &[f32], shape: Shape, device: &CudaDevice) -> Result<Tensor> {
+    let array = queue(device)?.array(shape, DType::F32)?;
+    // SAFETY: floats are plain bytes.
+    let bytes = unsafe { std::slice::from_raw_parts(values.as_ptr().cast::<u8>(), size_of_val(values)) };
+    driver(device)?.upload(bytes, array.view().address)?;
+    Ok(array.into_tensor())
+}
+
 /// Values of a storage, for an operation.
 pub fn view<'a>(storage: &CudaStorage, layout: &'a Layout) -> Result<View<'a>> {
     let Some((start, _)) = layout.contiguous_offsets() else {
@@ -110,6 +112,7 @@ struct Cuda {
     stream: Arc<CudaStream>,
     functions: Mutex<HashMap<String, CudaFunction>>,
     dnn: Mutex<Dnn>,
+    staging: Mutex<Staging>,
     mode: Mutex<Mode>,
 }
 
@@ -118,6 +121,7 @@ impl Cuda {
         let stream = device.cuda_stream();
         Ok(Self {
             dnn: Mutex::new(Dnn::new(&stream)?),
+            staging: Mutex::default(),
             device: device.clone(),
             stream,
             functions: Mutex::default(),
@@ -180,9 +184,8 @@ impl Driver for Cuda {
     }
 
     fn upload(&self, values: &[u8], address: u64) -> Result<()> {
-        // SAFETY: the caller's array holds that many bytes. From pageable memory the call returns when the values have
-        // been copied out of it.
-        unsafe { result::memcpy_htod_async(address, values, self.stream.cu_stream()) }.w()
+        let mut staging = self.staging.lock().unwrap_or_else(PoisonError::into_inner);
+        staging.upload(values, address, &self.stream)
     }
 
     fn launch(&self, kernel: &str, grid: Grid, arguments: &[Arg]) -> Result<()> {
