@@ -1,6 +1,8 @@
 use super::output;
 use crate::{
     error::{Error, Result},
+    exec,
+    spec::Precision,
     train::speed::{self, Bench},
 };
 
@@ -16,10 +18,10 @@ pub struct Args {
     /// Images of one step
     #[arg(long, default_value_t = 32)]
     batch: usize,
-    /// Number format: auto or f32 on the CPU
+    /// Number format: auto, f32, tf32, bf16 or f16; on the CPU f32
     #[arg(long, default_value = "auto")]
     precision: String,
-    /// cpu
+    /// cpu, cuda:0, ..
     #[arg(long, default_value = "cpu")]
     device: String,
     /// Threads [default: every core]
@@ -34,14 +36,14 @@ pub struct Args {
 }
 
 pub fn run(args: &Args) -> Result<u8> {
-    if !matches!(args.precision.as_str(), "auto" | "f32") || args.device != "cpu" {
-        return Err(Error::user("bench measures f32 on the CPU: --precision f32 --device cpu"));
-    }
+    let device = exec::open_device(&args.device)?;
+    let precision = precision(&args.precision, device.is_cpu())?;
     let threads = match args.threads {
         Some(threads) => threads.max(1),
         None => std::thread::available_parallelism().map_or(1, usize::from),
     };
-    let bench = Bench { backbone: &args.backbone, size: args.size, batch: args.batch, steps: args.steps.max(1) };
+    let (size, batch, steps) = (args.size, args.batch, args.steps.max(1));
+    let bench = Bench { backbone: &args.backbone, size, batch, steps, device, precision };
     let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().map_err(Error::bug)?;
     let speed = pool.install(|| speed::measure(&bench))?;
     if args.json {
@@ -60,4 +62,16 @@ pub fn run(args: &Args) -> Result<u8> {
         ))?;
     }
     Ok(0)
+}
+
+/// What a name stands for on a device.
+fn precision(name: &str, cpu: bool) -> Result<Precision> {
+    let named: Precision = serde_json::from_value(name.into())
+        .map_err(|_| Error::user(format!("--precision {name}: known are auto, f32, tf32, bf16 and f16")))?;
+    match named {
+        Precision::Auto if !cpu => Ok(Precision::Bf16),
+        Precision::Auto | Precision::F32 => Ok(named),
+        _ if cpu => Err(Error::user(format!("--precision {name} needs a CUDA device; the CPU computes in f32"))),
+        _ => Ok(named),
+    }
 }

@@ -1,5 +1,5 @@
 use super::output;
-use crate::{backbone, error::Result};
+use crate::{backbone, error::Result, exec};
 use std::path::PathBuf;
 
 /// Say what this machine offers: cores, instructions, memory, CUDA, pretrained weights, results folder
@@ -62,8 +62,8 @@ fn cuda() -> String {
     if !cfg!(feature = "cuda") {
         return "not in this build (cargo build --release --features cuda)".into();
     }
-    match candle_core::Device::new_cuda(0) {
-        Ok(_) => "cuda:0 answers".into(),
+    match exec::cuda_report() {
+        Ok(devices) => devices,
         Err(error) => format!("in this build, but no device answers: {error}"),
     }
 }

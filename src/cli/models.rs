@@ -145,7 +145,7 @@ impl Classifier {
         for view in 0..views.len() {
             let pixels: Vec<Vec<f32>> =
                 rendered.par_iter().map(|images| self.images.normalize.apply(&images[view].pixels)).collect();
-            let images = train::image_tensor(pixels.concat(), decoded.len(), size, &self.images.device)?;
+            let images = self.images.tensor(&pixels.concat(), decoded.len(), size)?;
             scores.push(train::softmax(&self.model.net.forward(&images, &Pass::eval())?)?);
         }
         let rows = |image: usize| scores.iter().map(|view| view[image].as_slice()).collect::<Vec<_>>();

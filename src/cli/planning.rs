@@ -24,13 +24,16 @@ pub struct FileArgs {
     /// Sets a value in every experiment, e.g. --set epochs=3; may be given several times
     #[arg(long, value_name = "KEY=VALUE")]
     pub set: Vec<String>,
+    /// Where to run: auto, cpu, cuda:0, ..; on CUDA, precision = "auto" means bf16
+    #[arg(long, value_delimiter = ',', default_value = "auto")]
+    pub device: Vec<String>,
 }
 
 /// Reads the file and lists its runs. Nothing is started and nothing but the index of image contents is written.
 pub fn plan(args: &FileArgs) -> Result<(ExperimentFile, Vec<PlannedRun>)> {
     let mut file = ExperimentFile::load(&args.file, &args.set)?;
-    // Every run goes to the CPU so far; the precision that "auto" means there is part of a run's identity.
-    file.resolve_precision(false)?;
+    // What "auto" means there is part of a run's identity.
+    file.resolve_precision(exec::on_cuda(&args.device)?)?;
     check_only(&file, &args.only)?;
     if !args.only.is_empty() {
         file.experiments.retain(|experiment| args.only.contains(&experiment.name));

@@ -9,9 +9,6 @@ pub struct Args {
     /// Runs at once [default: measured]
     #[arg(long)]
     jobs: Option<usize>,
-    /// Where to run: auto, cpu, cuda:0, ..
-    #[arg(long, value_delimiter = ',', default_value = "auto")]
-    device: Vec<String>,
     /// Show what would run and stop
     #[arg(long)]
     dry_run: bool,
@@ -22,7 +19,7 @@ pub fn run(args: &Args) -> Result<u8> {
     if args.dry_run {
         return plan::show(&args.file, &file, &runs, false);
     }
-    let options = exec::Options { out: args.file.out.clone(), jobs: args.jobs, devices: args.device.clone() };
+    let options = exec::Options { out: args.file.out.clone(), jobs: args.jobs, devices: args.file.device.clone() };
     let outcome = exec::sweep(&file, &runs, &options)?;
     let folder = args.file.out.join(&file.name);
     let store = Store::read(&args.file.out.join("runner.sqlite"))?;

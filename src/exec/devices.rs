@@ -90,6 +90,22 @@ pub fn open(name: &str) -> Result<Device> {
     }
 }
 
+/// What CUDA offers: every device this process sees, its memory, and the versions of driver and libraries.
+#[cfg(feature = "cuda")]
+pub fn cuda_report() -> Result<String> {
+    let count = cuda_devices();
+    let mut lines = vec![gpu::cuda::versions()?];
+    for index in 0..count.max(1) {
+        lines.push(gpu::cuda::describe(index).context(|| format!("cuda:{index}"))?);
+    }
+    Ok(lines.join("; "))
+}
+
+#[cfg(not(feature = "cuda"))]
+pub fn cuda_report() -> Result<String> {
+    Err(Error::user("this program was built without CUDA"))
+}
+
 #[cfg(feature = "cuda")]
 fn open_cuda(index: usize) -> candle_core::Result<Device> {
     gpu::cuda::open(index).map(Device::Cuda)

@@ -28,6 +28,7 @@ use crate::{
     sweep::PlannedRun,
 };
 use coordinator::{Coordinator, Task};
+pub use devices::{cuda_report, open as open_device};
 use signals::Interrupts;
 pub use state::{RunState, states};
 use std::{
@@ -65,6 +66,21 @@ impl fmt::Display for Outcome {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { finished, reused, failed, pending, .. } = self;
         write!(f, "{finished} runs finished, {reused} finished before, {failed} failed, {pending} left")
+    }
+}
+
+/// Whether runs on these devices (`auto`, `cpu`, `cuda:0`, ..) are computed by CUDA.
+///
+/// # Errors
+/// Where some are and some are not: the same run would come to other numbers on another device.
+pub fn on_cuda(devices: &[String]) -> Result<bool> {
+    let devices = devices::resolve(devices)?;
+    match devices.iter().filter(|device| *device != "cpu").count() {
+        0 => Ok(false),
+        all if all == devices.len() => Ok(true),
+        _ => {
+            Err(Error::user(format!("--device {}: a sweep runs on the CPU or on CUDA, not on both", devices.join(","))))
+        }
     }
 }
 

@@ -12,7 +12,7 @@ use crate::{
     event::Event,
     spec::RunSpec,
     synthesize,
-    tensor::safetensors,
+    tensor::{Device, safetensors},
     train::{self, Job},
 };
 use std::{
@@ -41,7 +41,7 @@ pub fn worker() -> Result<()> {
     leave_with_parent();
     let stop = signals::stop_flag()?;
     let orders = listen(stop.clone());
-    let mut worker = Worker { notices, stop, data: None, pool: None };
+    let mut worker = Worker { notices, stop, data: None, pool: None, device: None };
     for assignment in orders {
         let failure = worker.take(&assignment).err();
         // What ran out of memory or panicked may have left anything behind: the slot gets a fresh process.
@@ -62,6 +62,7 @@ struct Worker {
     /// The data set of the last run.
     data: Option<(String, Dataset)>,
     pool: Option<(usize, rayon::ThreadPool)>,
+    device: Option<(String, Device)>,
 }
 
 impl Worker {
@@ -93,6 +94,7 @@ impl Worker {
     fn train(&mut self, assignment: &Assignment, journal: &mut journal::Writer) -> Result<()> {
         self.open_data(assignment)?;
         self.open_pool(assignment.threads)?;
+        let device = self.open_device(&assignment.device)?;
         let (Some((_, data)), Some((_, pool))) = (&self.data, &self.pool) else {
             return Err(Error::bug("a worker without data or threads"));
         };
@@ -109,7 +111,7 @@ impl Worker {
             spec: &assignment.spec,
             seed: assignment.seed,
             data,
-            device: devices::open(&assignment.device)?,
+            device,
             dir: &assignment.dir,
             until: assignment.until,
             threads: assignment.threads,
@@ -131,6 +133,13 @@ impl Worker {
             self.data = Some((key, open_data(&job.spec, &job.cache, &|_| ())?));
         }
         Ok(())
+    }
+
+    fn open_device(&mut self, name: &str) -> Result<Device> {
+        match &self.device {
+            Some((open, device)) if open == name => Ok(device.clone()),
+            _ => Ok(self.device.insert((name.into(), devices::open(name)?)).1.clone()),
+        }
     }
 
     fn open_pool(&mut self, threads: usize) -> Result<()> {

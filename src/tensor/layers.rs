@@ -112,18 +112,11 @@ impl BatchNorm {
             return ops::batch_norm_eval(x, &weight, &bias, statistics, residual, activation, self.eps);
         }
         let (y, mean, var) = ops::batch_norm_train(x, &weight, &bias, residual, activation, self.eps)?;
-        self.track(&mean, &var, pass.momentum.unwrap_or(Self::MOMENTUM))?;
+        let [mean_so_far, var_so_far] = [self.running_mean.var(), self.running_var.var()];
+        let running = ops::Running { mean: mean_so_far, var: var_so_far, count: self.num_batches_tracked.var() };
+        // The variance is the unbiased one, as in torch.
+        ops::track(running, &mean, &var, pass.momentum.unwrap_or(Self::MOMENTUM))?;
         Ok(y)
-    }
-
-    /// `running = (1 - momentum) * running + momentum * batch`; `var` is the unbiased one, as in torch.
-    fn track(&self, mean: &Tensor, var: &Tensor, momentum: f64) -> Result<()> {
-        for (running, batch) in [(&self.running_mean, mean), (&self.running_var, var)] {
-            let old = running.var().as_detached_tensor();
-            running.var().set(&((old * (1.0 - momentum))? + (batch * momentum)?)?)?;
-        }
-        let count = self.num_batches_tracked.var();
-        Ok(count.set(&(count.as_detached_tensor() + 1.0)?)?)
     }
 }
 

@@ -113,7 +113,7 @@ impl Images {
     }
 
     /// Normalized images as the network takes them: `(count, size, size, channels)`.
-    fn tensor(&self, pixels: &[f32], count: usize, size: usize) -> Result<Tensor> {
+    pub fn tensor(&self, pixels: &[f32], count: usize, size: usize) -> Result<Tensor> {
         let shape = (count, size, size, self.normalize.channels.count());
         Ok(gpu::upload(pixels, shape, &self.device)?.to_dtype(self.dtype)?)
     }

@@ -21,10 +21,10 @@ use crate::{
     backbone::{self, Model, pretrained::Places},
     data::Dataset,
     error::{Cause, Error, Result, log},
-    event::{Event, Split, Values},
+    event::{Event, Split},
     schedule::{self, Clock},
     spec::{BackboneSpec, Keep, Precision, RunSpec, UsePretrained},
-    tensor::{Key, Pass, Tensor, gpu},
+    tensor::{Key, Pass, gpu},
 };
 use average::Average;
 use batches::{Batches, Loaded};
@@ -425,9 +425,4 @@ fn device_name(device: &candle_core::Device) -> String {
         candle_core::DeviceLocation::Cuda { gpu_id } => format!("cuda:{gpu_id}"),
         candle_core::DeviceLocation::Metal { gpu_id } => format!("metal:{gpu_id}"),
     }
-}
-
-/// A tensor of images ready for a backbone: `(count, size, size, channels)`.
-pub fn image_tensor(pixels: Vec<f32>, count: usize, size: usize, device: &candle_core::Device) -> Result<Tensor> {
-    Ok(Tensor::from_vec(pixels, (count, size, size, ()), device)?)
 }

@@ -1,28 +1,31 @@
 //! How fast a full training step is, on resident data.
 
-use super::{groups::Groups, image_tensor, update::Updater};
+use super::{groups::Groups, update::Updater};
 use crate::{
     backbone::{self, Options},
     error::{Error, Result},
     loss::{Loss, Targets, cross_entropy::CrossEntropy},
     optim::OptimizerSpec,
-    tensor::{Device, Key, Pass, Tensor},
+    spec::Precision,
+    tensor::{Device, Key, Pass, Tensor, gpu},
 };
 use std::time::Instant;
 
 /// What is measured: forward, backward and an Adam step on one batch of random images, two classes.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct Bench<'a> {
     pub backbone: &'a str,
     pub size: usize,
     pub batch: usize,
     /// Counted steps.
     pub steps: usize,
+    pub device: Device,
+    pub precision: Precision,
 }
 
 #[derive(Clone, Copy, Debug, serde::Serialize)]
 pub struct Speed {
-    /// From the median step.
+    /// From the median step; on a GPU, from the median of tens of steps: waiting for each would slow them down.
     pub images_per_second: f64,
     pub median_ms: f64,
     pub fastest_ms: f64,
@@ -32,26 +35,31 @@ pub struct Speed {
 
 /// Measures in the current rayon pool, after two steps of warm-up.
 pub fn measure(bench: &Bench) -> Result<Speed> {
-    const WARM_UP: usize = 2;
-    let device = Device::Cpu;
+    let device = &bench.device;
+    let (warm_up, together) = if device.is_cpu() { (2, 1) } else { (20, 10) };
+    gpu::set_mode(device, gpu::Mode { tf32: bench.precision == Precision::Tf32, deterministic: false })?;
     let options = Options { image_size: bench.size, ..Options::new(2) };
-    let model = backbone::build(bench.backbone, &options, &device, Key::new(0))?;
+    let model = backbone::build(bench.backbone, &options, device, Key::new(0))?;
     let mut updater = Updater::new(&OptimizerSpec::adam(Default::default()), &model.params, &Groups::default());
-    let (images, targets) = random_batch(bench, &device)?;
+    let (images, targets) = random_batch(bench)?;
     let targets = Targets { probabilities: &targets, classes: None };
     let mut times = Vec::with_capacity(bench.steps);
-    for step in 0..WARM_UP + bench.steps {
-        let began = Instant::now();
+    let mut began = Instant::now();
+    for step in 1..=warm_up + bench.steps.next_multiple_of(together) {
         let logits = model.net.forward(&images, &Pass::train(Key::new(step as u64)))?;
         let loss = CrossEntropy::default().loss(&logits, &targets)?;
         updater.accumulate(&loss.backward()?)?;
         updater.step(1e-4, None, None)?;
+        if !step.is_multiple_of(together) {
+            continue;
+        }
         if !loss.to_scalar::<f32>()?.is_finite() {
             return Err(Error::bug("the benchmark's loss is not finite"));
         }
-        if step >= WARM_UP {
-            times.push(began.elapsed().as_secs_f64() * 1e3);
+        if step > warm_up {
+            times.push(began.elapsed().as_secs_f64() * 1e3 / together as f64);
         }
+        began = Instant::now();
     }
     times.sort_by(f64::total_cmp);
     let (fastest_ms, median_ms) = (times[0], times[times.len() / 2]);
@@ -59,12 +67,12 @@ pub fn measure(bench: &Bench) -> Result<Speed> {
     Ok(Speed { images_per_second, median_ms, fastest_ms, peak_memory_mib: peak_memory_mib() })
 }
 
-fn random_batch(bench: &Bench, device: &Device) -> Result<(Tensor, Tensor)> {
+fn random_batch(bench: &Bench) -> Result<(Tensor, Tensor)> {
     let mut rng = Key::new(0).named("bench").rng();
-    let pixels = (0..bench.batch * bench.size * bench.size * 3).map(|_| rng.normal() as f32).collect();
+    let pixels: Vec<f32> = (0..bench.batch * bench.size * bench.size * 3).map(|_| rng.normal() as f32).collect();
     let targets: Vec<f32> = (0..bench.batch).flat_map(|i| if i % 2 == 0 { [1.0, 0.0] } else { [0.0, 1.0] }).collect();
-    let images = image_tensor(pixels, bench.batch, bench.size, device)?;
-    Ok((images, Tensor::from_vec(targets, (bench.batch, 2), device)?))
+    let images = Tensor::from_vec(pixels, (bench.batch, bench.size, bench.size, 3), &bench.device)?;
+    Ok((images.to_dtype(bench.precision.dtype())?, Tensor::from_vec(targets, (bench.batch, 2), &bench.device)?))
 }
 
 /// `VmHWM` of `/proc/self/status`; the processes of a run have one each.

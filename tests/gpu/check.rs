@@ -1,11 +1,8 @@
 //! One body for every operation: its GPU side against its CPU side, values and gradients, in each type.
 
-use crate::emulator::emulator;
+use crate::device::on_gpu;
 use candle_core::{DType, Device, Tensor, Var};
-use runner::{
-    error::Result,
-    tensor::{Key, gpu::with_driver},
-};
+use runner::{error::Result, tensor::Key};
 
 /// The types activations may have on a GPU, and how far from the CPU's f32 values and gradients may be: relative to the
 /// largest one.
@@ -34,8 +31,8 @@ pub fn same_on_gpu(inputs: &[Input], op: impl Fn(&[Tensor]) -> Result<Tensor>) {
     for (dtype, tolerance) in TYPES {
         // Rounded to the type first, so that both sides see the same numbers.
         let values: Vec<Tensor> = inputs.iter().enumerate().map(|(i, input)| random(input, i, dtype)).collect();
-        let (y, gradients) = run(&values, DType::F32, inputs, &op);
-        let (gpu_y, gpu_gradients) = with_driver(emulator(), || run(&values, dtype, inputs, &op));
+        let (y, gradients) = run(&values, (DType::F32, &Device::Cpu), inputs, &op);
+        let (gpu_y, gpu_gradients) = on_gpu(|device| run(&values, (dtype, device), inputs, &op));
         close(&gpu_y, &y, tolerance, &format!("{dtype:?}: the output"));
         for (i, (ours, expected)) in gpu_gradients.iter().zip(&gradients).enumerate() {
             close(ours, expected, tolerance, &format!("{dtype:?}: the gradient of input {i}"));
@@ -57,18 +54,18 @@ fn random(input: &Input, which: usize, dtype: DType) -> Tensor {
 /// The output and the gradients of all inputs, of a loss that weighs each element of the output differently.
 fn run(
     values: &[Tensor],
-    dtype: DType,
+    (dtype, device): (DType, &Device),
     inputs: &[Input],
     op: &impl Fn(&[Tensor]) -> Result<Tensor>,
 ) -> (Tensor, Vec<Tensor>) {
     let given = |(value, input): (&Tensor, &Input)| match input {
-        Activation(_) => Var::from_tensor(&value.to_dtype(dtype).unwrap()).unwrap(),
-        Parameter(_) => Var::from_tensor(value).unwrap(),
+        Activation(_) => Var::from_tensor(&value.to_device(device).unwrap().to_dtype(dtype).unwrap()).unwrap(),
+        Parameter(_) => Var::from_tensor(&value.to_device(device).unwrap()).unwrap(),
     };
     let vars: Vec<Var> = values.iter().zip(inputs).map(given).collect();
     let tensors: Vec<Tensor> = vars.iter().map(|var| var.as_tensor().clone()).collect();
     let y = op(&tensors).unwrap();
-    let weights = random(&Activation(y.dims()), 99, dtype).to_dtype(y.dtype()).unwrap();
+    let weights = random(&Activation(y.dims()), 99, dtype).to_device(device).unwrap().to_dtype(y.dtype()).unwrap();
     let gradients = (&y * weights).unwrap().backward().unwrap();
     let gradient = |var: &Var| gradients.get(var).map_or(var.zeros_like().unwrap(), Tensor::clone);
     (y.detach(), vars.iter().map(gradient).collect())
@@ -76,8 +73,17 @@ fn run(
 
 pub fn close(ours: &Tensor, expected: &Tensor, tolerance: f64, what: &str) {
     assert_eq!(ours.dims(), expected.dims(), "{what} has another shape");
-    let [ours, expected] = [ours, expected]
-        .map(|tensor| tensor.to_dtype(DType::F32).unwrap().flatten_all().unwrap().to_vec1::<f32>().unwrap());
+    let [ours, expected] = [ours, expected].map(|tensor| {
+        tensor
+            .to_device(&Device::Cpu)
+            .unwrap()
+            .to_dtype(DType::F32)
+            .unwrap()
+            .flatten_all()
+            .unwrap()
+            .to_vec1::<f32>()
+            .unwrap()
+    });
     let largest = expected.iter().fold(1e-3f32, |most, value| most.max(value.abs()));
     for (at, (ours, expected)) in ours.iter().zip(&expected).enumerate() {
         let off = f64::from((ours - expected).abs() / largest);

@@ -3,6 +3,7 @@
 
 mod check;
 mod conv;
+mod device;
 mod elementwise;
 mod emulator;
 mod linear;

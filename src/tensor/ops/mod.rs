@@ -35,7 +35,7 @@ pub use gate::{gate_channels, squeeze_excite};
 pub use layer_norm::layer_norm;
 pub use linear::linear;
 pub use loss::{bce_with_logits, soft_cross_entropy};
-pub use norm::{batch_norm_eval, batch_norm_train, group_norm};
+pub use norm::{Running, batch_norm_eval, batch_norm_train, group_norm, track};
 pub use pad::{pad2d, same_padding};
 pub use pool::{avg_pool2d, avg_pool2d_ceil, global_avg_pool, max_pool2d};
 pub use scale::scale_add;

@@ -5,8 +5,10 @@ mod gpu;
 mod group;
 mod moments;
 mod rows;
+mod track;
 
 pub use group::group_norm;
+pub use track::{Running, track};
 
 use super::{Activation, memory::Values};
 use crate::{

@@ -9,7 +9,7 @@ use candle_core::{
     CudaDevice, CudaStorage, DType, Layout, Result, Shape, Storage, Tensor, bail,
     cuda_backend::{
         CudaStorageSlice as Slice, DeviceId, WrapErr,
-        cudarc::driver::{CudaFunction, CudaStream, DevicePtr, LaunchConfig, PushKernelArg, result, sys},
+        cudarc::driver::{CudaContext, CudaFunction, CudaStream, DevicePtr, LaunchConfig, PushKernelArg, result, sys},
     },
 };
 use dnn::Dnn;
@@ -47,10 +47,25 @@ fn keep_memory(device: &CudaDevice) -> Result<()> {
     }
 }
 
-/// Bytes of a device's memory: free, and in all.
-pub fn memory(device: &CudaDevice) -> Result<(usize, usize)> {
-    device.cuda_stream().context().bind_to_thread().w()?;
-    result::mem_get_info().w()
+/// A device's name, compute capability and memory, e.g. `cuda:0 NVIDIA H100, compute capability 9.0, 78.2 of 79.1 GiB free`.
+pub fn describe(index: usize) -> Result<String> {
+    let context = CudaContext::new(index).w()?;
+    let (major, minor) = context.compute_capability().w()?;
+    let (free, all) = result::mem_get_info().w()?;
+    let gib = |bytes: usize| bytes as f64 / f64::from(1 << 30);
+    let name = context.name().w()?;
+    Ok(format!("cuda:{index} {name}, compute capability {major}.{minor}, {:.1} of {:.1} GiB free", gib(free), gib(all)))
+}
+
+/// The versions of the driver's CUDA and of cuDNN.
+pub fn versions() -> Result<String> {
+    let mut driver = 0;
+    // SAFETY: the driver writes one number.
+    unsafe { sys::cuDriverGetVersion(&mut driver) }.result().w()?;
+    // SAFETY: reads a constant of the library.
+    let cudnn = unsafe { candle_core::cuda_backend::cudarc::cudnn::sys::cudnnGetVersion() };
+    let [major, minor] = [driver / 1000, driver % 1000 / 10];
+    Ok(format!("driver for CUDA {major}.{minor}, cuDNN {}.{}.{}", cudnn / 10_000, cudnn % 10_000 / 100, cudnn % 100))
 }
 
 static DRIVERS: LazyLock<Mutex<HashMap<DeviceId, Arc<Cuda>>>> = LazyLock::new(Mutex::default);

@@ -160,3 +160,13 @@ KERNEL(norm_gradient, const T *x, const T *residual, const T *dy, const float *m
        const float *bias, const float *back, T *dx, T *dresidual, Count rows, Count channels, int kind, int wide) {
     WIDE_OR_NARROW(norm_gradient_body, x, residual, dy, mean, scale, bias, back, dx, dresidual, rows, channels, kind);
 }
+
+// The running statistics of one layer, and its count of batches.
+KERNEL(track_statistics, float *running_mean, float *running_var, Count *batches, const float *mean, const float *var,
+       Count channels, float keep, float share) {
+    FOR_EACH(channel, channels) {
+        running_mean[channel] = running_mean[channel] * keep + mean[channel] * share;
+        running_var[channel] = running_var[channel] * keep + var[channel] * share;
+        if (channel == 0) *batches += 1;
+    }
+}
