@@ -17,7 +17,7 @@ use runner::{
         warp::{self, Affine, Filter, Map},
     },
     data::{Item, Split},
-    tensor::{Device, Image, Interpolation, Key, resize::resize},
+    tensor::{DType, Device, Image, Interpolation, Key, resize::resize},
     train::{Images, Normalize},
 };
 use serde::Deserialize;
