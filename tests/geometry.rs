@@ -8,7 +8,8 @@ use runner::{
         elastic::Elastic,
         frame::{self, PaddingMode},
         grid_mask::{Erased, Grid, GridMask},
-        mixup_cutmix::{Mix, MixupCutmix, Mode},
+        mixing::{Mix, Pairing},
+        mixup_cutmix::{MixupCutmix, Mode},
         random_affine::RandomAffine,
         random_erasing::RandomErasing,
         random_perspective::RandomPerspective,
@@ -314,7 +315,8 @@ fn grid_mask_is_the_authors_bit_for_bit() {
 fn cutout_is_the_authors_bit_for_bit() {
     for CutoutCase { size, length, center, outcome } in golden().cutout {
         let mut image = picture(size);
-        Cutout { length, ..Default::default() }.cut(&mut image, center, FILL);
+        let hole = Cutout { length, ..Default::default() }.hole([image.width, image.height], center, FILL);
+        hole.apply(&mut image);
         assert_same(&image, &outcome, &format!("{length} around {center:?}"));
     }
 }
@@ -635,7 +637,7 @@ fn mixup_cutmix_is_that_of_timm() {
             Mode::Pair => drawn.iter().chain(drawn.iter().rev()).copied().collect(),
             Mode::Elem => drawn,
         };
-        let (ours, our_targets) = with_batch(samples, |batch| MixupCutmix::mix(batch, &mixes));
+        let (ours, our_targets) = with_batch(samples, |batch| batch.mix(Pairing::Flip, &mixes));
         assert_close(&ours, &images, &format!("{mode:?} images"));
         assert_close(&our_targets, &targets, &format!("{mode:?} targets"));
     }
@@ -647,7 +649,7 @@ fn mixup_cutmix_draws_for_whom_it_should() {
         let mixer = MixupCutmix { mode, prob: 0.8, switch_prob: 0.25, ..Default::default() };
         let mut all = Vec::new();
         for i in 0..2000 {
-            with_batch(samples, |batch| all.push(mixer.draw(batch, &mut Key::new(5).with(i).rng())));
+            all.push(mixer.draw(samples, [6, 4], &mut Key::new(5).with(i).rng()));
         }
         all
     };

@@ -1,4 +1,4 @@
-use super::{Augment, AugmentSpec, Batch, Context, Scope, nested, random_horizontal_flip};
+use super::{Augment, AugmentSpec, Batch, Context, Scope, change::Change, nested, random_horizontal_flip};
 use crate::{
     error::Result,
     tensor::{Image, Rng},
@@ -39,6 +39,13 @@ impl Augment for Apply {
 
     fn sample_in(&self, image: &mut Image, context: &Context, rng: &mut Rng) -> Result<()> {
         if rng.chance(self.p) { nested::sample_all(&self.augment, image, context, rng) } else { Ok(()) }
+    }
+
+    fn changes(&self, size: [usize; 2], context: &Context, rng: &mut Rng) -> Option<Vec<Change>> {
+        match rng.chance(self.p) {
+            true => nested::changes_of_all(&self.augment, size, context, rng),
+            false => Some(Vec::new()),
+        }
     }
 
     fn batch(&self, batch: &mut Batch, rng: &mut Rng) -> Result<()> {

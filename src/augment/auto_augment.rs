@@ -1,13 +1,11 @@
 use super::{
-    Augment,
+    Augment, Context,
     auto_augment_policies::{CIFAR10, Choice, IMAGENET, SVHN},
+    change::Change,
     policy::{Canvas, Space, Step},
     warp::Filter,
 };
-use crate::{
-    error::Result,
-    tensor::{Image, Rng},
-};
+use crate::tensor::Rng;
 use garde::Validate;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -62,9 +60,8 @@ impl AutoAugment {
 }
 
 impl Augment for AutoAugment {
-    fn sample(&self, image: &mut Image, rng: &mut Rng) -> Result<()> {
+    fn changes(&self, size: [usize; 2], _: &Context, rng: &mut Rng) -> Option<Vec<Change>> {
         let canvas = Canvas { filter: self.interpolation, fill: self.fill };
-        self.draw([image.width, image.height], rng).into_iter().for_each(|step| step.apply(image, canvas));
-        Ok(())
+        Some(self.draw(size, rng).into_iter().map(|step| Change::Step(step, canvas)).collect())
     }
 }

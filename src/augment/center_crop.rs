@@ -1,8 +1,5 @@
-use super::{Augment, Context, frame};
-use crate::{
-    error::Result,
-    tensor::{Image, Rng},
-};
+use super::{Augment, Context, change::Change, frame};
+use crate::tensor::Rng;
 use garde::Validate;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -19,9 +16,8 @@ pub struct CenterCrop {
 }
 
 impl Augment for CenterCrop {
-    fn sample_in(&self, image: &mut Image, context: &Context, _: &mut Rng) -> Result<()> {
-        image.center_crop(self.size.unwrap_or(context.size));
-        Ok(())
+    fn changes(&self, _: [usize; 2], context: &Context, _: &mut Rng) -> Option<Vec<Change>> {
+        Some(vec![Change::CenterCrop(self.size.unwrap_or(context.size))])
     }
 
     fn output_size(&self, size: [usize; 2], target: usize) -> std::result::Result<[usize; 2], String> {

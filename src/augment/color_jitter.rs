@@ -1,8 +1,5 @@
-use super::{Augment, pillow, span::Span};
-use crate::{
-    error::Result,
-    tensor::{Image, Rng},
-};
+use super::{Augment, Context, change::Change, policy::Op, span::Span};
+use crate::tensor::Rng;
 use garde::Validate;
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Serialize};
@@ -78,29 +75,22 @@ fn turn(amount: &Amount, _: &()) -> garde::Result {
     }
 }
 
-type Change = fn(&mut Image, f64);
-
 impl Augment for ColorJitter {
     /// As torchvision: the order of all four is drawn first, then the amount of each that is switched on.
-    fn sample(&self, image: &mut Image, rng: &mut Rng) -> Result<()> {
+    fn changes(&self, _: [usize; 2], _: &Context, rng: &mut Rng) -> Option<Vec<Change>> {
         let order = rng.permutation(4);
         let [brightness, contrast, saturation] = [self.brightness, self.contrast, self.saturation].map(Amount::factors);
-        let changes: [(Change, [f64; 2], f64); 4] = [
-            (pillow::adjust_brightness, brightness, 1.0),
-            (pillow::adjust_contrast, contrast, 1.0),
-            (pillow::adjust_saturation, saturation, 1.0),
-            (pillow::adjust_hue, self.hue.turns(), 0.0),
+        let changes: [(fn(f64) -> Change, [f64; 2], f64); 4] = [
+            (|factor| Change::step(Op::Brightness, factor), brightness, 1.0),
+            (|factor| Change::step(Op::Contrast, factor), contrast, 1.0),
+            (|factor| Change::step(Op::Color, factor), saturation, 1.0),
+            (Change::Hue, self.hue.turns(), 0.0),
         ];
-        let amounts = changes.map(|(_, [low, high], none)| {
+        let drawn = changes.map(|(change, [low, high], none)| {
             let off = low == none && high == none;
-            (!off).then(|| rng.range(low, high))
+            (!off).then(|| change(rng.range(low, high)))
         });
-        for place in order {
-            if let Some(amount) = amounts[place] {
-                changes[place].0(image, amount);
-            }
-        }
-        Ok(())
+        Some(order.into_iter().filter_map(|place| drawn[place]).collect())
     }
 }
 

@@ -1,8 +1,8 @@
 use super::{
     Augment, Batch, Scope,
-    mixing::{Pairing, draw_share},
+    mixing::{Mix, Pairing, draw_share},
 };
-use crate::{error::Result, tensor::Rng};
+use crate::tensor::Rng;
 use garde::Validate;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -79,21 +79,23 @@ impl Augment for Cutmix {
         Scope::Batch
     }
 
-    fn batch(&self, batch: &mut Batch, rng: &mut Rng) -> Result<()> {
-        if rng.chance(self.p) {
+    fn mixes(&self, samples: usize, [width, height]: [usize; 2], rng: &mut Rng) -> Option<(Pairing, Vec<Mix>)> {
+        let mix = if rng.chance(self.p) {
             let share = draw_share(self.alpha, rng);
-            let center = [rng.below(batch.width), rng.below(batch.height)];
-            self.paste(batch, Area::around(center, share, batch.width, batch.height));
-        }
-        Ok(())
+            let center = [rng.below(width), rng.below(height)];
+            let area = Area::around(center, share, width, height);
+            Mix::Paste(area.rest(width, height), area)
+        } else {
+            Mix::Nothing
+        };
+        Some((self.pairing, vec![mix; samples]))
     }
 }
 
 impl Cutmix {
     /// Pastes this box; targets follow the area that it really has.
     pub fn paste(&self, batch: &mut Batch, area: Area) {
-        let (width, height, channels) = (batch.width, batch.height, batch.channels());
-        batch.mix_images(self.pairing, |_, own, other| area.paste(own, other, width, channels));
-        batch.mix_targets(self.pairing, |_| area.rest(width, height));
+        let mix = Mix::Paste(area.rest(batch.width, batch.height), area);
+        batch.mix(self.pairing, &vec![mix; batch.samples]);
     }
 }

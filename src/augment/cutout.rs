@@ -1,8 +1,5 @@
-use super::{Augment, Context};
-use crate::{
-    error::Result,
-    tensor::{Image, Rng},
-};
+use super::{Augment, Context, change::Change};
+use crate::tensor::Rng;
 use garde::Validate;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -34,25 +31,22 @@ impl Default for Cutout {
 }
 
 impl Augment for Cutout {
-    fn sample_in(&self, image: &mut Image, context: &Context, rng: &mut Rng) -> Result<()> {
+    fn changes(&self, size: [usize; 2], context: &Context, rng: &mut Rng) -> Option<Vec<Change>> {
         let fill = self.fill.unwrap_or_else(|| context.colour([0.0; 3]));
-        for _ in 0..self.n_holes {
-            let y = rng.below(image.height);
-            self.cut(image, [rng.below(image.width), y], fill);
-        }
-        Ok(())
+        let hole = |_| {
+            let y = rng.below(size[1]);
+            self.hole(size, [rng.below(size[0]), y], fill)
+        };
+        Some((0..self.n_holes).map(hole).collect())
     }
 }
 
 impl Cutout {
-    /// Erases the square around a point.
-    pub fn cut(&self, image: &mut Image, center: [usize; 2], fill: [u8; 3]) {
+    /// Erases the square around a point of an image of this size.
+    pub fn hole(&self, size: [usize; 2], center: [usize; 2], colour: [u8; 3]) -> Change {
         let half = self.length / 2;
-        let span = |center: usize, size: usize| [center.saturating_sub(half), (center + half).min(size)];
-        let ([left, right], [top, bottom]) = (span(center[0], image.width), span(center[1], image.height));
-        for y in top..bottom {
-            let row = (y * image.width + left) * 3..(y * image.width + right) * 3;
-            image.pixels[row].as_chunks_mut::<3>().0.fill(fill);
-        }
+        let corner = center.map(|center| center.saturating_sub(half));
+        let size = [0, 1].map(|axis| (center[axis] + half).min(size[axis]) - corner[axis]);
+        Change::Fill { corner, size, colour }
     }
 }

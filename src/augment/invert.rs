@@ -1,8 +1,5 @@
-use super::{Augment, pillow_levels};
-use crate::{
-    error::Result,
-    tensor::{Image, Rng},
-};
+use super::{Augment, Context, change::Change, policy::Op};
+use crate::tensor::Rng;
 use garde::Validate;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -24,10 +21,7 @@ impl Default for Invert {
 }
 
 impl Augment for Invert {
-    fn sample(&self, image: &mut Image, rng: &mut Rng) -> Result<()> {
-        if rng.chance(self.p) {
-            pillow_levels::invert(image);
-        }
-        Ok(())
+    fn changes(&self, _: [usize; 2], _: &Context, rng: &mut Rng) -> Option<Vec<Change>> {
+        Some(rng.chance(self.p).then_some(Change::step(Op::Invert, 0.0)).into_iter().collect())
     }
 }

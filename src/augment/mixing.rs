@@ -1,6 +1,6 @@
 //! What mixup and cutmix share: which images meet.
 
-use super::Batch;
+use super::{Batch, cutmix::Area};
 use crate::tensor::Rng;
 use rayon::prelude::*;
 use schemars::JsonSchema;
@@ -18,10 +18,30 @@ pub enum Pairing {
 }
 
 impl Pairing {
-    fn partner(self, sample: usize, samples: usize) -> usize {
+    pub fn partner(self, sample: usize, samples: usize) -> usize {
         match self {
             Self::Roll => (sample + samples - 1) % samples,
             Self::Flip => samples - 1 - sample,
+        }
+    }
+}
+
+/// How one image is mixed.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Mix {
+    Nothing,
+    /// It keeps this share of itself.
+    Average(f64),
+    /// Its target keeps this share; its partner stands in the box.
+    Paste(f64, Area),
+}
+
+impl Mix {
+    /// The share of its own target.
+    fn share(self) -> f64 {
+        match self {
+            Self::Nothing => 1.0,
+            Self::Average(share) | Self::Paste(share, _) => share,
         }
     }
 }
@@ -32,6 +52,17 @@ pub fn draw_share(alpha: f64, rng: &mut Rng) -> f64 {
 }
 
 impl Batch<'_> {
+    /// Mixes each image and its target as told.
+    pub fn mix(&mut self, pairing: Pairing, mixes: &[Mix]) {
+        let (width, channels) = (self.width, self.channels());
+        self.mix_images(pairing, |sample, own, other| match mixes[sample] {
+            Mix::Nothing => {}
+            Mix::Average(share) => average(own, other, share),
+            Mix::Paste(_, area) => area.paste(own, other, width, channels),
+        });
+        self.mix_targets(pairing, |sample| mixes[sample].share());
+    }
+
     /// Changes every image, given its place and its unchanged partner.
     pub(super) fn mix_images(&mut self, pairing: Pairing, mix: impl Fn(usize, &mut [f32], &[f32]) + Sync) {
         let size = self.height * self.width * self.channels();
@@ -42,6 +73,11 @@ impl Batch<'_> {
     pub(super) fn mix_targets(&mut self, pairing: Pairing, share: impl Fn(usize) -> f64 + Sync) {
         pair_rows(self.targets, self.classes, self.samples, pairing, |at, own, other| average(own, other, share(at)));
     }
+}
+
+/// Mixes the `(samples, classes)` targets of a batch whose images are mixed elsewhere.
+pub fn mix_targets(targets: &mut [f32], classes: usize, pairing: Pairing, mixes: &[Mix]) {
+    pair_rows(targets, classes, mixes.len(), pairing, |at, own, other| average(own, other, mixes[at].share()));
 }
 
 fn pair_rows(

@@ -1,8 +1,8 @@
 use super::{
     Augment, Batch, Scope,
-    mixing::{Pairing, average, draw_share},
+    mixing::{Mix, Pairing, draw_share},
 };
-use crate::{error::Result, tensor::Rng};
+use crate::tensor::Rng;
 use garde::Validate;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -36,18 +36,15 @@ impl Augment for Mixup {
         Scope::Batch
     }
 
-    fn batch(&self, batch: &mut Batch, rng: &mut Rng) -> Result<()> {
-        if rng.chance(self.p) {
-            self.mix(batch, draw_share(self.alpha, rng));
-        }
-        Ok(())
+    fn mixes(&self, samples: usize, _: [usize; 2], rng: &mut Rng) -> Option<(Pairing, Vec<Mix>)> {
+        let mix = if rng.chance(self.p) { Mix::Average(draw_share(self.alpha, rng)) } else { Mix::Nothing };
+        Some((self.pairing, vec![mix; samples]))
     }
 }
 
 impl Mixup {
     /// Mixes a batch whose images keep this share of themselves.
     pub fn mix(&self, batch: &mut Batch, share: f64) {
-        batch.mix_images(self.pairing, |_, own, other| average(own, other, share));
-        batch.mix_targets(self.pairing, |_| share);
+        batch.mix(self.pairing, &vec![Mix::Average(share); batch.samples]);
     }
 }

@@ -1,9 +1,9 @@
 use super::{
-    Augment, Batch, Scope,
+    Augment, Scope,
     cutmix::Area,
-    mixing::{Pairing, average, draw_share},
+    mixing::{Mix, Pairing, draw_share},
 };
-use crate::{error::Result, tensor::Rng};
+use crate::tensor::Rng;
 use garde::Validate;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -57,43 +57,20 @@ impl Default for MixupCutmix {
     }
 }
 
-/// How one image is mixed.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub enum Mix {
-    Nothing,
-    /// It keeps this share of itself.
-    Average(f64),
-    /// Its target keeps this share; its partner stands in the box.
-    Paste(f64, Area),
-}
-
-impl Mix {
-    /// The share of its own target.
-    fn share(self) -> f64 {
-        match self {
-            Self::Nothing => 1.0,
-            Self::Average(share) | Self::Paste(share, _) => share,
-        }
-    }
-}
-
 impl Augment for MixupCutmix {
     fn scope(&self) -> Scope {
         Scope::Batch
     }
 
-    fn batch(&self, batch: &mut Batch, rng: &mut Rng) -> Result<()> {
-        let mixes = self.draw(batch, rng);
-        Self::mix(batch, &mixes);
-        Ok(())
+    fn mixes(&self, samples: usize, size: [usize; 2], rng: &mut Rng) -> Option<(Pairing, Vec<Mix>)> {
+        Some((Pairing::Flip, self.draw(samples, size, rng)))
     }
 }
 
 impl MixupCutmix {
     /// A mix for each image.
-    pub fn draw(&self, batch: &Batch, rng: &mut Rng) -> Vec<Mix> {
-        let mut draw = || self.draw_one(batch.width, batch.height, rng);
-        let count = batch.samples;
+    pub fn draw(&self, count: usize, [width, height]: [usize; 2], rng: &mut Rng) -> Vec<Mix> {
+        let mut draw = || self.draw_one(width, height, rng);
         match self.mode {
             Mode::Batch => vec![draw(); count],
             Mode::Elem => (0..count).map(|_| draw()).collect(),
@@ -117,16 +94,5 @@ impl MixupCutmix {
         let y = rng.below(height);
         let area = Area::whole_around([rng.below(width), y], share, width, height);
         Mix::Paste(if self.correct_lam { area.rest(width, height) } else { share }, area)
-    }
-
-    /// Mixes each image as told.
-    pub fn mix(batch: &mut Batch, mixes: &[Mix]) {
-        let (width, channels) = (batch.width, batch.channels());
-        batch.mix_images(Pairing::Flip, |sample, own, other| match mixes[sample] {
-            Mix::Nothing => {}
-            Mix::Average(share) => average(own, other, share),
-            Mix::Paste(_, area) => area.paste(own, other, width, channels),
-        });
-        batch.mix_targets(Pairing::Flip, |sample| mixes[sample].share());
     }
 }

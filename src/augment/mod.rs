@@ -1,10 +1,12 @@
 //! Augmentations: what happens to training images only, in the order of the file's `augment` list.
 
 mod auto_augment_policies;
+pub mod change;
 pub mod filters;
 pub mod frame;
+pub mod gpu;
 mod limits;
-mod mixing;
+pub mod mixing;
 mod nested;
 pub mod pillow;
 pub mod pillow_levels;
@@ -17,6 +19,8 @@ use crate::{
     error::Result,
     tensor::{Image, Key, Rng},
 };
+use change::Change;
+use mixing::{Mix, Pairing};
 
 /// A batch after normalization: what mixing augmentations work on.
 pub struct Batch<'a> {
@@ -70,24 +74,48 @@ pub enum Scope {
     Batch,
 }
 
-/// One augmentation. Implement the method of its scope; the other is never called.
+/// One augmentation. Implement one method of its scope, the first that fits; those of the other are never called.
 pub trait Augment: Send + Sync {
     fn scope(&self) -> Scope {
         Scope::Sample
     }
 
+    /// The changes to an image of this width and height; with them a GPU can do what the CPU does. `None` where an
+    /// augmentation can only be told by what it does ([`Augment::sample`]).
+    fn changes(&self, _size: [usize; 2], _context: &Context, _rng: &mut Rng) -> Option<Vec<Change>> {
+        None
+    }
+
     /// Changes one image; `rng` depends only on (seed, epoch, sample, place in the list).
-    fn sample(&self, _image: &mut Image, _rng: &mut Rng) -> Result<()> {
+    fn sample(&self, image: &mut Image, rng: &mut Rng) -> Result<()> {
+        let nothing = Context { class: 0, classes: &[], size: image.width, mean: [0.0; 3], std: [1.0; 3] };
+        let changes = self.changes([image.width, image.height], &nothing, rng);
+        changes.unwrap_or_default().iter().for_each(|change| change.apply(image));
         Ok(())
     }
 
     /// [`Augment::sample`] for what needs to know more than the image, or holds others that may.
-    fn sample_in(&self, image: &mut Image, _context: &Context, rng: &mut Rng) -> Result<()> {
-        self.sample(image, rng)
+    fn sample_in(&self, image: &mut Image, context: &Context, rng: &mut Rng) -> Result<()> {
+        match self.changes([image.width, image.height], context, rng) {
+            None => self.sample(image, rng),
+            Some(changes) => {
+                changes.iter().for_each(|change| change.apply(image));
+                Ok(())
+            }
+        }
+    }
+
+    /// How each of a batch's images of this width and height is mixed with another; with it a GPU can do what the CPU
+    /// does. `None` where an augmentation can only be told by what it does ([`Augment::batch`]).
+    fn mixes(&self, _samples: usize, _size: [usize; 2], _rng: &mut Rng) -> Option<(Pairing, Vec<Mix>)> {
+        None
     }
 
     /// Changes one batch; `rng` depends only on (seed, step, place in the list).
-    fn batch(&self, _batch: &mut Batch, _rng: &mut Rng) -> Result<()> {
+    fn batch(&self, batch: &mut Batch, rng: &mut Rng) -> Result<()> {
+        if let Some((pairing, mixes)) = self.mixes(batch.samples, [batch.width, batch.height], rng) {
+            batch.mix(pairing, &mixes);
+        }
         Ok(())
     }
 
@@ -154,6 +182,23 @@ crate::components! {
 /// Applies the list's sample-wise entries to one image. `key` is the sample's, by (seed, epoch, sample).
 pub fn sample(list: &[AugmentSpec], image: &mut Image, context: &Context, key: Key) -> Result<()> {
     entries(list, Scope::Sample, key).try_for_each(|(augment, mut rng)| augment.sample_in(image, context, &mut rng))
+}
+
+/// What [`sample`] does to an image of this width and height; `None` where an entry does not say.
+pub fn changes(list: &[AugmentSpec], size: [usize; 2], context: &Context, key: Key) -> Option<Vec<Change>> {
+    let mut all = Vec::new();
+    entries(list, Scope::Sample, key).try_fold(size, |size, (augment, mut rng)| {
+        let changes = augment.changes(size, context, &mut rng)?;
+        let size = changes.iter().fold(size, |size, change| change.size(size));
+        all.extend(changes);
+        Some(size)
+    })?;
+    Some(all)
+}
+
+/// What [`batch`] does to images of this width and height, one entry after the other; `None` where an entry does not say.
+pub fn mixes(list: &[AugmentSpec], samples: usize, size: [usize; 2], key: Key) -> Option<Vec<(Pairing, Vec<Mix>)>> {
+    entries(list, Scope::Batch, key).map(|(augment, mut rng)| augment.mixes(samples, size, &mut rng)).collect()
 }
 
 /// Applies the list's batch-wise entries to one batch. `key` is the batch's, by (seed, epoch, batch).

@@ -1,4 +1,9 @@
-use super::{Augment, AugmentSpec, Batch, Context, Scope, nested, random_horizontal_flip, random_vertical_flip};
+use super::{
+    Augment, AugmentSpec, Batch, Context, Scope,
+    change::Change,
+    mixing::{Mix, Pairing},
+    nested, random_horizontal_flip, random_vertical_flip,
+};
 use crate::{
     error::Result,
     tensor::{Image, Rng},
@@ -36,6 +41,14 @@ impl Augment for OneOf {
 
     fn sample_in(&self, image: &mut Image, context: &Context, rng: &mut Rng) -> Result<()> {
         self.pick(rng).map_or(Ok(()), |entry| entry.sample_in(image, context, rng))
+    }
+
+    fn changes(&self, size: [usize; 2], context: &Context, rng: &mut Rng) -> Option<Vec<Change>> {
+        self.pick(rng).map_or(Some(Vec::new()), |entry| entry.changes(size, context, rng))
+    }
+
+    fn mixes(&self, samples: usize, size: [usize; 2], rng: &mut Rng) -> Option<(Pairing, Vec<Mix>)> {
+        self.pick(rng)?.mixes(samples, size, rng)
     }
 
     fn batch(&self, batch: &mut Batch, rng: &mut Rng) -> Result<()> {

@@ -1,4 +1,4 @@
-use super::{Augment, AugmentSpec, Context, Scope, nested, random_horizontal_flip};
+use super::{Augment, AugmentSpec, Context, Scope, change::Change, nested, random_horizontal_flip};
 use crate::{
     error::Result,
     tensor::{Image, Rng},
@@ -65,6 +65,13 @@ impl Augment for OnlyClass {
         match self.class.is(context.class, context.classes) {
             true => nested::sample_all(&self.augment, image, context, rng),
             false => Ok(()),
+        }
+    }
+
+    fn changes(&self, size: [usize; 2], context: &Context, rng: &mut Rng) -> Option<Vec<Change>> {
+        match self.class.is(context.class, context.classes) {
+            true => nested::changes_of_all(&self.augment, size, context, rng),
+            false => Some(Vec::new()),
         }
     }
 

@@ -56,17 +56,27 @@ pub struct Canvas {
 }
 
 impl Step {
+    /// Where the pixels of a sheared or moved image come from.
+    pub fn matrix(self) -> Option<[f64; 6]> {
+        let x = self.argument;
+        match self.op {
+            Op::ShearX => Some([1.0, x, 0.0, 0.0, 1.0, 0.0]),
+            Op::ShearY => Some([1.0, 0.0, 0.0, x, 1.0, 0.0]),
+            Op::TranslateX => Some([1.0, 0.0, -x, 0.0, 1.0, 0.0]),
+            Op::TranslateY => Some([1.0, 0.0, 0.0, 0.0, 1.0, -x]),
+            _ => None,
+        }
+    }
+
     pub fn apply(self, image: &mut Image, Canvas { filter, fill }: Canvas) {
         let x = self.argument;
-        let affine = |image: &mut Image, matrix| {
-            *image = transform(image, [image.width, image.height], Map::Affine(matrix), filter, fill);
-        };
         match self.op {
             Op::Identity => {}
-            Op::ShearX => affine(image, [1.0, x, 0.0, 0.0, 1.0, 0.0]),
-            Op::ShearY => affine(image, [1.0, 0.0, 0.0, x, 1.0, 0.0]),
-            Op::TranslateX => affine(image, [1.0, 0.0, -x, 0.0, 1.0, 0.0]),
-            Op::TranslateY => affine(image, [1.0, 0.0, 0.0, 0.0, 1.0, -x]),
+            Op::ShearX | Op::ShearY | Op::TranslateX | Op::TranslateY => {
+                if let Some(matrix) = self.matrix() {
+                    *image = transform(image, [image.width, image.height], Map::Affine(matrix), filter, fill);
+                }
+            }
             Op::Rotate => *image = rotate(image, x, filter, None, fill),
             Op::Brightness => pillow::adjust_brightness(image, x),
             Op::Color => pillow::adjust_saturation(image, x),

@@ -1,13 +1,11 @@
 use super::{
-    Augment,
+    Augment, Context,
+    change::Change,
     policy::{Canvas, RAND_AUGMENT_OPS, Space, Step},
     policy_timm,
     warp::Filter,
 };
-use crate::{
-    error::Result,
-    tensor::{Image, Rng},
-};
+use crate::tensor::Rng;
 use garde::Validate;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -94,10 +92,8 @@ impl RandAugment {
 }
 
 impl Augment for RandAugment {
-    fn sample(&self, image: &mut Image, rng: &mut Rng) -> Result<()> {
-        let steps = self.draw([image.width, image.height], rng);
-        steps.into_iter().for_each(|(step, canvas)| step.apply(image, canvas));
-        Ok(())
+    fn changes(&self, size: [usize; 2], _: &Context, rng: &mut Rng) -> Option<Vec<Change>> {
+        Some(self.draw(size, rng).into_iter().map(|(step, canvas)| Change::Step(step, canvas)).collect())
     }
 
     fn check(&self, _input_size: usize) -> std::result::Result<(), String> {

@@ -1,12 +1,10 @@
 use super::{
-    Augment,
+    Augment, Context,
+    change::Change,
     color_jitter::Amount,
     warp::{Affine, Filter},
 };
-use crate::{
-    error::Result,
-    tensor::{Image, Rng},
-};
+use crate::tensor::Rng;
 use garde::Validate;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -56,9 +54,8 @@ impl Default for RandomAffine {
 }
 
 impl Augment for RandomAffine {
-    fn sample(&self, image: &mut Image, rng: &mut Rng) -> Result<()> {
-        *image = self.draw([image.width, image.height], rng).apply(image, self.interpolation, self.fill);
-        Ok(())
+    fn changes(&self, size: [usize; 2], _: &Context, rng: &mut Rng) -> Option<Vec<Change>> {
+        Some(vec![Change::Warp(self.draw(size, rng).map(size), self.interpolation, self.fill)])
     }
 }
 

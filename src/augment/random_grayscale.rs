@@ -1,8 +1,5 @@
-use super::{Augment, pillow_levels};
-use crate::{
-    error::Result,
-    tensor::{Image, Rng},
-};
+use super::{Augment, Context, change::Change};
+use crate::tensor::Rng;
 use garde::Validate;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -25,10 +22,7 @@ impl Default for RandomGrayscale {
 }
 
 impl Augment for RandomGrayscale {
-    fn sample(&self, image: &mut Image, rng: &mut Rng) -> Result<()> {
-        if rng.chance(self.p) {
-            pillow_levels::grayscale(image);
-        }
-        Ok(())
+    fn changes(&self, _: [usize; 2], _: &Context, rng: &mut Rng) -> Option<Vec<Change>> {
+        Some(rng.chance(self.p).then_some(Change::Grayscale).into_iter().collect())
     }
 }

@@ -1,8 +1,5 @@
-use super::Augment;
-use crate::{
-    error::Result,
-    tensor::{Image, Rng},
-};
+use super::{Augment, Context, change::Change};
+use crate::tensor::Rng;
 use garde::Validate;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -24,12 +21,7 @@ impl Default for RandomHorizontalFlip {
 }
 
 impl Augment for RandomHorizontalFlip {
-    fn sample(&self, image: &mut Image, rng: &mut Rng) -> Result<()> {
-        if rng.chance(self.p) {
-            for row in image.pixels.chunks_exact_mut(image.width * 3) {
-                row.as_chunks_mut::<3>().0.reverse();
-            }
-        }
-        Ok(())
+    fn changes(&self, _: [usize; 2], _: &Context, rng: &mut Rng) -> Option<Vec<Change>> {
+        Some(rng.chance(self.p).then_some(Change::FlipHorizontal).into_iter().collect())
     }
 }

@@ -1,11 +1,9 @@
 use super::{
-    Augment,
+    Augment, Context,
+    change::Change,
     warp::{self, Filter},
 };
-use crate::{
-    error::Result,
-    tensor::{Image, Rng},
-};
+use crate::tensor::Rng;
 use garde::Validate;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -37,16 +35,13 @@ impl Default for RandomPerspective {
 }
 
 impl Augment for RandomPerspective {
-    fn sample(&self, image: &mut Image, rng: &mut Rng) -> Result<()> {
+    fn changes(&self, size: [usize; 2], _: &Context, rng: &mut Rng) -> Option<Vec<Change>> {
         if !rng.chance(self.p) {
-            return Ok(());
+            return Some(Vec::new());
         }
-        let size = [image.width, image.height];
         // Corners on one line leave nothing to see through: such an image, a few pixels large, stays.
-        if let Some(map) = warp::perspective(corners(size), self.corners(size, rng)) {
-            *image = warp::transform(image, size, map, self.interpolation, self.fill);
-        }
-        Ok(())
+        let map = warp::perspective(corners(size), self.corners(size, rng));
+        Some(map.map(|map| Change::Warp(map, self.interpolation, self.fill)).into_iter().collect())
     }
 }
 

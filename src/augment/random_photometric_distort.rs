@@ -1,8 +1,5 @@
-use super::{Augment, limits::ordered, pillow};
-use crate::{
-    error::Result,
-    tensor::{Image, Rng},
-};
+use super::{Augment, Context, change::Change, limits::ordered, policy::Op};
+use crate::tensor::Rng;
 use garde::Validate;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -42,32 +39,25 @@ impl Default for RandomPhotometricDistort {
 
 impl Augment for RandomPhotometricDistort {
     /// As torchvision: contrast comes before saturation and hue, or behind them, as often.
-    fn sample(&self, image: &mut Image, rng: &mut Rng) -> Result<()> {
+    fn changes(&self, _: [usize; 2], _: &Context, rng: &mut Rng) -> Option<Vec<Change>> {
         let mut amount = |[low, high]: [f64; 2]| rng.chance(self.p).then(|| rng.range(low, high));
         let [brightness, contrast, saturation, hue] =
             [self.brightness, self.contrast, self.saturation, self.hue].map(&mut amount);
         let contrast_first = rng.chance(0.5);
-        if let Some(factor) = brightness {
-            pillow::adjust_brightness(image, factor);
-        }
-        if let Some(factor) = contrast.filter(|_| contrast_first) {
-            pillow::adjust_contrast(image, factor);
-        }
-        if let Some(factor) = saturation {
-            pillow::adjust_saturation(image, factor);
-        }
-        if let Some(turn) = hue {
-            pillow::adjust_hue(image, turn);
-        }
-        if let Some(factor) = contrast.filter(|_| !contrast_first) {
-            pillow::adjust_contrast(image, factor);
-        }
-        if rng.chance(self.p) {
+        let step = |op: Op| move |factor: f64| Change::step(op, factor);
+        let contrast = contrast.map(step(Op::Contrast));
+        let swapped = rng.chance(self.p).then(|| {
             let order = rng.permutation(3);
-            for pixel in image.pixels.as_chunks_mut::<3>().0 {
-                *pixel = [pixel[order[0]], pixel[order[1]], pixel[order[2]]];
-            }
-        }
-        Ok(())
+            Change::Channels([order[0], order[1], order[2]])
+        });
+        let changes = [
+            brightness.map(step(Op::Brightness)),
+            contrast.filter(|_| contrast_first),
+            saturation.map(step(Op::Color)),
+            hue.map(Change::Hue),
+            contrast.filter(|_| !contrast_first),
+            swapped,
+        ];
+        Some(changes.into_iter().flatten().collect())
     }
 }

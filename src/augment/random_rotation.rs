@@ -1,12 +1,5 @@
-use super::{
-    Augment,
-    color_jitter::Amount,
-    warp::{self, Filter},
-};
-use crate::{
-    error::Result,
-    tensor::{Image, Rng},
-};
+use super::{Augment, Context, change::Change, color_jitter::Amount, warp::Filter};
+use crate::tensor::Rng;
 use garde::Validate;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -38,9 +31,9 @@ impl Default for RandomRotation {
 }
 
 impl Augment for RandomRotation {
-    fn sample(&self, image: &mut Image, rng: &mut Rng) -> Result<()> {
+    fn changes(&self, _: [usize; 2], _: &Context, rng: &mut Rng) -> Option<Vec<Change>> {
         let [low, high] = self.degrees.turns();
-        *image = warp::rotate(image, rng.range(low, high), self.interpolation, self.center, self.fill);
-        Ok(())
+        let (angle, filter) = (rng.range(low, high), self.interpolation);
+        Some(vec![Change::Rotate { angle, filter, center: self.center, fill: self.fill }])
     }
 }

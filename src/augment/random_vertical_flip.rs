@@ -1,8 +1,5 @@
-use super::Augment;
-use crate::{
-    error::Result,
-    tensor::{Image, Rng},
-};
+use super::{Augment, Context, change::Change};
+use crate::tensor::Rng;
 use garde::Validate;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -24,15 +21,7 @@ impl Default for RandomVerticalFlip {
 }
 
 impl Augment for RandomVerticalFlip {
-    fn sample(&self, image: &mut Image, rng: &mut Rng) -> Result<()> {
-        if rng.chance(self.p) {
-            let row = image.width * 3;
-            let (top, bottom) = image.pixels.split_at_mut(image.height / 2 * row);
-            let bottom = &mut bottom[image.height % 2 * row..];
-            for (upper, lower) in top.chunks_exact_mut(row).zip(bottom.chunks_exact_mut(row).rev()) {
-                upper.swap_with_slice(lower);
-            }
-        }
-        Ok(())
+    fn changes(&self, _: [usize; 2], _: &Context, rng: &mut Rng) -> Option<Vec<Change>> {
+        Some(rng.chance(self.p).then_some(Change::FlipVertical).into_iter().collect())
     }
 }

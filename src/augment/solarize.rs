@@ -1,8 +1,5 @@
-use super::{Augment, pillow_levels};
-use crate::{
-    error::Result,
-    tensor::{Image, Rng},
-};
+use super::{Augment, Context, change::Change, policy::Op};
+use crate::tensor::Rng;
 use garde::Validate;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -29,10 +26,7 @@ impl Default for Solarize {
 }
 
 impl Augment for Solarize {
-    fn sample(&self, image: &mut Image, rng: &mut Rng) -> Result<()> {
-        if rng.chance(self.p) {
-            pillow_levels::solarize(image, self.threshold);
-        }
-        Ok(())
+    fn changes(&self, _: [usize; 2], _: &Context, rng: &mut Rng) -> Option<Vec<Change>> {
+        Some(rng.chance(self.p).then_some(Change::step(Op::Solarize, self.threshold)).into_iter().collect())
     }
 }

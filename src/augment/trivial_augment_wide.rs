@@ -1,12 +1,10 @@
 use super::{
-    Augment,
+    Augment, Context,
+    change::Change,
     policy::{Canvas, RAND_AUGMENT_OPS, Space, Step, Translate},
     warp::Filter,
 };
-use crate::{
-    error::Result,
-    tensor::{Image, Rng},
-};
+use crate::tensor::Rng;
 use garde::Validate;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -48,9 +46,8 @@ impl TrivialAugmentWide {
 }
 
 impl Augment for TrivialAugmentWide {
-    fn sample(&self, image: &mut Image, rng: &mut Rng) -> Result<()> {
+    fn changes(&self, size: [usize; 2], _: &Context, rng: &mut Rng) -> Option<Vec<Change>> {
         let canvas = Canvas { filter: self.interpolation, fill: self.fill };
-        self.draw([image.width, image.height], rng).apply(image, canvas);
-        Ok(())
+        Some(vec![Change::Step(self.draw(size, rng), canvas)])
     }
 }

@@ -42,14 +42,33 @@ pub fn transform(image: &Image, size: [usize; 2], map: Map, filter: Filter, fill
 
 /// `image.rotate(angle, filter, center=center, fillcolor=fill)`: counter-clockwise, in degrees, at the same size.
 pub fn rotate(image: &Image, angle: f64, filter: Filter, center: Option<[f64; 2]>, fill: [u8; 3]) -> Image {
-    let angle = angle.rem_euclid(360.0);
-    let square = image.width == image.height;
     let size = [image.width, image.height];
+    match rotation(size, angle, center) {
+        Rotation::Quarters(0) => image.clone(),
+        Rotation::Quarters(1) => rearranged(image, |x, y| [size[0] - 1 - y, x]),
+        Rotation::Quarters(2) => rearranged(image, |x, y| [size[0] - 1 - x, size[1] - 1 - y]),
+        Rotation::Quarters(_) => rearranged(image, |x, y| [y, size[1] - 1 - x]),
+        Rotation::Map(map) => transform(image, size, map, filter, fill),
+    }
+}
+
+/// How Pillow rotates an image of this size.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Rotation {
+    /// By so many right angles, counter-clockwise, pixel by pixel.
+    Quarters(usize),
+    Map(Map),
+}
+
+/// What `image.rotate(angle, center=center)` does: right angles are special.
+pub fn rotation(size: [usize; 2], angle: f64, center: Option<[f64; 2]>) -> Rotation {
+    let angle = angle.rem_euclid(360.0);
+    let square = size[0] == size[1];
     match angle {
-        0.0 if center.is_none() => return image.clone(),
-        180.0 if center.is_none() => return rearranged(image, |x, y| [size[0] - 1 - x, size[1] - 1 - y]),
-        90.0 if center.is_none() && square => return rearranged(image, |x, y| [size[0] - 1 - y, x]),
-        270.0 if center.is_none() && square => return rearranged(image, |x, y| [y, size[1] - 1 - x]),
+        0.0 if center.is_none() => return Rotation::Quarters(0),
+        180.0 if center.is_none() => return Rotation::Quarters(2),
+        90.0 if center.is_none() && square => return Rotation::Quarters(1),
+        270.0 if center.is_none() && square => return Rotation::Quarters(3),
         _ => {}
     }
     let [cx, cy] = center.unwrap_or(size.map(|length| length as f64 / 2.0));
@@ -60,7 +79,7 @@ pub fn rotate(image: &Image, angle: f64, filter: Filter, center: Option<[f64; 2]
     let mut matrix = [cos, sin, 0.0, -sin, cos, 0.0];
     let [x, y] = apply(&matrix, -cx, -cy);
     (matrix[2], matrix[5]) = (x + cx, y + cy);
-    transform(image, size, Map::Affine(matrix), filter, fill)
+    Rotation::Map(Map::Affine(matrix))
 }
 
 fn apply(&[a, b, c, d, e, f]: &[f64; 6], x: f64, y: f64) -> [f64; 2] {
@@ -116,9 +135,14 @@ impl Default for Affine {
 
 impl Affine {
     pub fn apply(&self, image: &Image, filter: Filter, fill: [u8; 3]) -> Image {
-        let center = self.center.unwrap_or([image.width as f64 * 0.5, image.height as f64 * 0.5]);
-        let map = inverse_affine(center, self.angle, self.translate, self.scale, self.shear);
-        transform(image, [image.width, image.height], map, filter, fill)
+        let size = [image.width, image.height];
+        transform(image, size, self.map(size), filter, fill)
+    }
+
+    /// Where the pixels of an image of this size come from.
+    pub fn map(&self, size: [usize; 2]) -> Map {
+        let center = self.center.unwrap_or(size.map(|length| length as f64 * 0.5));
+        inverse_affine(center, self.angle, self.translate, self.scale, self.shear)
     }
 }
 
@@ -260,7 +284,7 @@ fn summed(start: f64, step: f64, count: usize, size: usize) -> Vec<Option<usize>
 }
 
 /// Whether every corner fits 16 bits before the point (`check_fixed`).
-fn fits_fixed(m: [f64; 6], [width, height]: [usize; 2]) -> bool {
+pub(super) fn fits_fixed(m: [f64; 6], [width, height]: [usize; 2]) -> bool {
     let (width, height) = (width as f64, height as f64);
     let corners = [[0.0, 0.0], [width, height], [0.0, height], [width, 0.0]];
     corners.iter().all(|&[x, y]| apply(&m, x, y).iter().all(|value| value.abs() < 32768.0))

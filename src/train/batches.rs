@@ -1,6 +1,9 @@
 //! Batches as training sees them: ordered, augmented, normalized, mixed.
 
-use super::Job;
+use super::{
+    Job,
+    resident::{self, Plan, Resident},
+};
 use crate::{
     augment::{self, AugmentSpec, Context, Scope},
     data::{Channels, Split, resize::resize, sampler},
@@ -10,6 +13,7 @@ use crate::{
 };
 use candle_core::Device;
 use rayon::prelude::*;
+use std::sync::Arc;
 
 /// One forward pass's images and what they should come out as.
 pub struct Batch {
@@ -23,12 +27,19 @@ pub struct Batch {
 
 /// A batch as the host has prepared it.
 pub struct HostBatch {
-    pixels: Vec<f32>,
+    images: HostImages,
     targets: Vec<f32>,
     count: usize,
     /// Side of the images, in pixels.
     size: usize,
     classes: Option<Vec<u32>>,
+}
+
+enum HostImages {
+    /// Normalized and mixed.
+    Values(Vec<f32>),
+    /// To be made of what lies on the device.
+    Planned(Plan),
 }
 
 /// A batch of a step, and the share of the step's loss that it carries.
@@ -141,6 +152,8 @@ pub struct Batches<'a> {
     classes: &'a [String],
     key: Key,
     pub images: Images,
+    /// The training images on the device, where batches can be made of them there.
+    resident: Option<Arc<Resident>>,
     /// The most images of one forward pass.
     pub micro_batch: usize,
 }
@@ -153,6 +166,7 @@ impl<'a> Batches<'a> {
             classes: &job.data.classes,
             key,
             images: Images::new(job.spec, &job.device)?,
+            resident: resident(job)?.map(Arc::new),
             micro_batch: job.micro_batch.unwrap_or(job.spec.batch_size).clamp(1, job.spec.batch_size),
         };
         match batches.per_epoch() {
@@ -232,41 +246,83 @@ impl<'a> Batches<'a> {
     /// Reads, augments, normalizes and mixes one chunk. What happens to a sample depends on (seed, epoch, sample) alone,
     /// and on which draw it is where a sampler draws it.
     fn prepare(&self, chunk: &Chunk, epoch: u32) -> Result<HostBatch> {
-        let (count, size, epoch) = (chunk.samples.len(), self.size(epoch), u64::from(epoch));
-        let values = self.images.values(size);
-        let mut pixels = vec![0.0; count * values];
-        let key = self.key.named("augment").with(epoch);
-        pixels.par_chunks_exact_mut(values).zip(chunk.samples).enumerate().try_for_each(
-            |(place, (out, &sample))| {
-                let key = key.with(sample as u64);
-                // A sampler draws an image several times in an epoch: each time it is changed anew.
-                let key = if self.spec.sampler.is_some() { key.with((chunk.first + place) as u64) } else { key };
-                self.augmented(sample, size, key, out)
-            },
-        )?;
+        let (count, size) = (chunk.samples.len(), self.size(epoch));
         let classes: Vec<u32> = chunk.samples.iter().map(|&sample| self.split.items[sample].target).collect();
         let mut targets = one_hot(&classes, self.classes.len());
-        let mixes = self.spec.augment.iter().any(|augment| augment.as_dyn().scope() == Scope::Batch);
-        if mixes {
+        let images = match self.plan(chunk, size, epoch) {
+            Some(plan) => {
+                plan.mix_targets(&mut targets, self.classes.len());
+                HostImages::Planned(plan)
+            }
+            None => HostImages::Values(self.values(chunk, size, epoch, &mut targets)?),
+        };
+        let mixes = resident::mixes(&self.spec.augment);
+        Ok(HostBatch { images, targets, count, size, classes: (!mixes).then_some(classes) })
+    }
+
+    /// What the device is to make of its images; `None` where the host has to.
+    fn plan(&self, chunk: &Chunk, size: usize, epoch: u32) -> Option<Plan> {
+        let resident = self.resident.as_ref().filter(|_| size == self.images.size)?;
+        let each = |place: usize| {
+            let sample = chunk.samples[place];
+            (self.context(sample, size), self.sample_key(chunk, place, epoch))
+        };
+        resident.plan(&self.spec.augment, chunk.samples, size, each, self.mix_key(chunk, epoch))
+    }
+
+    /// What decides how the sample at a place of a chunk is changed.
+    fn sample_key(&self, chunk: &Chunk, place: usize, epoch: u32) -> Key {
+        let key = self.key.named("augment").with(epoch.into()).with(chunk.samples[place] as u64);
+        // A sampler draws an image several times in an epoch: each time it is changed anew.
+        if self.spec.sampler.is_some() { key.with((chunk.first + place) as u64) } else { key }
+    }
+
+    fn mix_key(&self, chunk: &Chunk, epoch: u32) -> Key {
+        self.key.named("mix").with(epoch.into()).with(chunk.batch).with(chunk.part)
+    }
+
+    /// What augmentations may know about a sample.
+    fn context(&self, sample: usize, size: usize) -> Context<'a> {
+        let Normalize { mean, std, .. } = self.images.normalize;
+        Context { class: self.split.items[sample].target as usize, classes: self.classes, size, mean, std }
+    }
+
+    /// The chunk's images, augmented, normalized and mixed on the CPU, and its targets mixed with them.
+    fn values(&self, chunk: &Chunk, size: usize, epoch: u32, targets: &mut [f32]) -> Result<Vec<f32>> {
+        let (count, values) = (chunk.samples.len(), self.images.values(size));
+        let mut pixels = vec![0.0; count * values];
+        pixels.par_chunks_exact_mut(values).zip(chunk.samples).enumerate().try_for_each(
+            |(place, (out, &sample))| self.augmented(sample, size, self.sample_key(chunk, place, epoch), out),
+        )?;
+        if resident::mixes(&self.spec.augment) {
             let mut batch = augment::Batch {
                 images: &mut pixels,
-                targets: &mut targets,
+                targets,
                 samples: count,
                 height: size,
                 width: size,
                 classes: self.classes.len(),
             };
-            let key = self.key.named("mix").with(epoch).with(chunk.batch).with(chunk.part);
-            augment::batch(&self.spec.augment, &mut batch, key)?;
+            augment::batch(&self.spec.augment, &mut batch, self.mix_key(chunk, epoch))?;
         }
-        Ok(HostBatch { pixels, targets, count, size, classes: (!mixes).then_some(classes) })
+        Ok(pixels)
     }
 
     /// A batch on the device.
     pub fn upload(&self, host: &HostBatch) -> Result<Batch> {
-        let HostBatch { pixels, targets, count, size, classes } = host;
+        let HostBatch { images, targets, count, size, classes } = host;
+        let images = match (images, &self.resident) {
+            (HostImages::Values(pixels), _) => self.images.tensor(pixels, *count, *size)?,
+            (HostImages::Planned(plan), Some(resident)) => {
+                let Normalize { mean, std, .. } = self.images.normalize;
+                resident.batch(plan, [mean, std], self.images.dtype)?
+            }
+            (HostImages::Planned(_), None) => {
+                return Err(Error::bug("a batch was planned without images on the device"));
+            }
+        };
         Ok(Batch {
-            images: self.images.tensor(pixels, *count, *size)?,
+            images,
             targets: gpu::upload(targets, (*count, self.classes.len()), &self.images.device)?,
             classes: classes.clone(),
         })
@@ -285,10 +341,7 @@ impl<'a> Batches<'a> {
             let side = self.spec.input.loaded_for(size);
             image = resize(&image, side, side, self.spec.input.interpolation)?;
         }
-        let Normalize { mean, std, .. } = self.images.normalize;
-        let class = self.split.items[sample].target as usize;
-        let context = Context { class, classes: self.classes, size, mean, std };
-        augment::sample(&self.spec.augment, &mut image, &context, key)?;
+        augment::sample(&self.spec.augment, &mut image, &self.context(sample, size), key)?;
         image.center_crop(size);
         if (image.width, image.height) != (size, size) {
             let left = format!("{} x {}", image.width, image.height);
@@ -296,6 +349,14 @@ impl<'a> Batches<'a> {
         }
         self.images.normalize.write(&image.pixels, out);
         Ok(())
+    }
+}
+
+/// The training images on the device, where it is a GPU and the network sees plain colours.
+fn resident(job: &Job) -> Result<Option<Resident>> {
+    match job.spec.input.channels.is_rgb() {
+        true => Resident::new(&job.data.train, &job.device),
+        false => Ok(None),
     }
 }
 

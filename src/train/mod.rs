@@ -8,6 +8,7 @@ mod forward;
 mod groups;
 mod objective;
 mod progress;
+mod resident;
 mod soup;
 pub mod speed;
 mod tally;

@@ -44,6 +44,17 @@ static inline __nv_bfloat16 __float2bfloat16(float x) {
 }
 static inline float __half2float(__half x) { return (float)x.value; }
 static inline __half __float2half(float x) { return {(_Float16)x}; }
+// Roundings that the device's compiler must not fuse; the host's does not.
+static inline float __fadd_rn(float a, float b) { return a + b; }
+static inline float __fmul_rn(float a, float b) { return a * b; }
+static inline double __dadd_rn(double a, double b) { return a + b; }
+static inline double __dsub_rn(double a, double b) { return a - b; }
+static inline double __dmul_rn(double a, double b) { return a * b; }
+static inline unsigned atomicAdd(unsigned *at, unsigned value) {
+    unsigned before = *at;
+    *at += value;
+    return before;
+}
 static inline float rsqrtf(float x) { return 1.0f / std::sqrt(x); }
 
 namespace emulated {

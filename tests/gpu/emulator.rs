@@ -78,6 +78,10 @@ impl Driver for Emulator {
         })
     }
 
+    fn free_memory(&self) -> Result<Option<usize>> {
+        Ok(None)
+    }
+
     fn clear(&self, address: u64, bytes: usize) -> Result<()> {
         // SAFETY: the caller's array holds that many bytes.
         unsafe { std::ptr::write_bytes(address as *mut u8, 0, bytes) };

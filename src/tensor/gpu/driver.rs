@@ -14,6 +14,9 @@ pub trait Driver: Send + Sync {
     /// Fills `bytes` bytes from `address` with zeros.
     fn clear(&self, address: u64, bytes: usize) -> Result<()>;
 
+    /// Bytes of memory that are left; `None` where it is the host's.
+    fn free_memory(&self) -> Result<Option<usize>>;
+
     /// Copies values from the host to `address`.
     fn upload(&self, values: &[u8], address: u64) -> Result<()>;
 

@@ -119,7 +119,12 @@ impl Queue {
 
     /// The queue of the device a tensor lies on; `None` on the CPU.
     pub fn of(tensor: &Tensor) -> Result<Option<Self>> {
-        match tensor.device() {
+        Self::of_device(tensor.device())
+    }
+
+    /// The queue of a device; `None` of the CPU.
+    pub fn of_device(device: &candle_core::Device) -> Result<Option<Self>> {
+        match device {
             candle_core::Device::Cpu => Ok(Self::lent()),
             #[cfg(feature = "cuda")]
             candle_core::Device::Cuda(device) => super::cuda::queue(device).map(Some),
@@ -158,12 +163,36 @@ impl Queue {
         Ok(array)
     }
 
-    /// Small tables from the host.
+    /// Numbers from the host.
     pub fn upload(&self, values: &[f32]) -> Result<Array> {
-        let array = self.array(values.len(), DType::F32)?;
-        let bytes: Vec<u8> = values.iter().flat_map(|value| value.to_ne_bytes()).collect();
+        self.upload_bytes(values.iter().flat_map(|value| value.to_ne_bytes()).collect(), values.len(), DType::F32)
+    }
+
+    /// Whole numbers from the host.
+    pub fn upload_i64(&self, values: &[i64]) -> Result<Array> {
+        self.upload_bytes(values.iter().flat_map(|value| value.to_ne_bytes()).collect(), values.len(), DType::I64)
+    }
+
+    fn upload_bytes(&self, bytes: Vec<u8>, count: usize, dtype: DType) -> Result<Array> {
+        let array = self.array(count, dtype)?;
         self.0.upload(&bytes, array.address)?;
         Ok(array)
+    }
+
+    /// Copies bytes from the host to a place in an array of bytes.
+    ///
+    /// # Errors
+    /// Where they do not fit.
+    pub fn write(&self, array: &Array, start: usize, bytes: &[u8]) -> Result<()> {
+        match array.dtype == DType::U8 && start + bytes.len() <= array.shape.elem_count() {
+            true => self.0.upload(bytes, array.address + start as u64),
+            false => bail!("{} bytes at {start} do not fit {:?}", bytes.len(), array.shape),
+        }
+    }
+
+    /// Bytes of memory that the device has left; `None` where it is the host's.
+    pub fn free_memory(&self) -> Result<Option<usize>> {
+        self.0.free_memory()
     }
 
     /// Starts the kernel `name` for values of `dtype`.

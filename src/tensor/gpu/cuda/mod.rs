@@ -193,6 +193,12 @@ impl Driver for Cuda {
         }
     }
 
+    fn free_memory(&self) -> Result<Option<usize>> {
+        self.stream.context().bind_to_thread().w()?;
+        let (free, _) = result::mem_get_info().w()?;
+        Ok(Some(free))
+    }
+
     fn clear(&self, address: u64, bytes: usize) -> Result<()> {
         // SAFETY: the caller's array holds that many bytes.
         unsafe { result::memset_d8_async(address, 0, bytes, self.stream.cu_stream()) }.w()

@@ -1,4 +1,5 @@
 // Every kernel, as one module.
+#include "augment.cuh"
 #include "columns.cuh"
 #include "conv.cuh"
 #include "elementwise.cuh"
