@@ -8,3 +8,4 @@ mod elementwise;
 mod emulator;
 mod linear;
 mod norm;
+mod optim;
