@@ -1,4 +1,4 @@
-use super::{Optimizer, Slot, Step, elementwise};
+use super::{Candle, Optimizer, Slot, Step, Tensors, elementwise};
 use garde::Validate;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -51,12 +51,23 @@ impl Optimizer for Adagrad {
     /// `s += g^2`; `p -= lr g / (sqrt(s) + eps)`.
     fn update(&self, step: &Step, parameter: &mut [f32], gradient: &[f32], slots: &mut [Vec<f32>]) {
         let [sum] = slots else { return };
-        let lr = step.lr / (1.0 + (step.count - 1) as f64 * self.lr_decay);
-        let [lr, l2, eps] = [lr, step.weight_decay, self.eps].map(|value| value as f32);
+        let [lr, l2, eps] = self.numbers(step);
         elementwise(parameter, gradient, [sum], |p, g, [s]| {
             let g = g + l2 * p;
             let s = s + g * g;
             (p - lr * g / (s.sqrt() + eps), [s])
         });
+    }
+
+    fn gpu(&self, step: &Step, tensors: &Tensors) -> Candle<()> {
+        tensors.update("adagrad", self.numbers(step))
+    }
+}
+
+impl Adagrad {
+    /// The learning rate, the L2 penalty and eps.
+    fn numbers(&self, step: &Step) -> [f32; 3] {
+        let lr = step.lr / (1.0 + (step.count - 1) as f64 * self.lr_decay);
+        [lr, step.weight_decay, self.eps].map(|value| value as f32)
     }
 }

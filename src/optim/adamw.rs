@@ -1,6 +1,6 @@
 use super::{
-    Optimizer, Slot, Step,
-    adam::{Decay, adam_step},
+    Candle, Optimizer, Slot, Step, Tensors,
+    adam::{Decay, Numbers},
 };
 use garde::Validate;
 use schemars::JsonSchema;
@@ -48,7 +48,17 @@ impl Optimizer for Adamw {
     }
 
     fn update(&self, step: &Step, parameter: &mut [f32], gradient: &[f32], slots: &mut [Vec<f32>]) {
+        self.numbers(step).update(parameter, gradient, slots);
+    }
+
+    fn gpu(&self, step: &Step, tensors: &Tensors) -> Candle<()> {
+        self.numbers(step).gpu(tensors)
+    }
+}
+
+impl Adamw {
+    fn numbers(&self, step: &Step) -> Numbers {
         let decay = Decay { l2: 0.0, keep: 1.0 - step.lr * step.weight_decay };
-        adam_step(step, self.betas, self.eps, decay, parameter, gradient, slots);
+        Numbers::new(step, self.betas, self.eps, decay)
     }
 }

@@ -1,4 +1,5 @@
-use super::{Optimizer, Slot, Step, elementwise};
+use super::{Candle, Optimizer, Slot, Step, Tensors, elementwise};
+use crate::tensor::gpu::Arg;
 use garde::Validate;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -51,23 +52,36 @@ impl Optimizer for Adan {
     /// means `m` of `g`, `e` of `d` and `n` of `(g + b2 d)^2`.
     fn update(&self, step: &Step, parameter: &mut [f32], gradient: &[f32], slots: &mut [Vec<f32>]) {
         let [mean, square, difference, before] = slots else { return };
-        let [_, beta2, beta3] = self.betas;
-        let beta1 = step.momentum.unwrap_or(self.betas[0]);
-        let correction = |beta: f64| 1.0 - beta.powf(step.count as f64);
-        let (first, root) = (step.count <= 1, correction(beta3).sqrt() as f32);
-        let sizes = [step.lr / correction(beta1), step.lr * beta2 / correction(beta2)].map(|value| value as f32);
-        let decay = step.lr * step.weight_decay;
-        let (keep, divide) = if self.no_prox { (1.0 - decay, 1.0) } else { (1.0, 1.0 + decay) };
-        let [new1, keep2, new2, keep3, new3, eps, keep, divide] =
-            [1.0 - beta1, beta2, 1.0 - beta2, beta3, 1.0 - beta3, self.eps, keep, divide].map(|value| value as f32);
+        let (first, numbers) = (step.count <= 1, self.numbers(step));
+        let [mean_size, change_size, root, new1, keep2, new2, keep3, new3, eps, keep, divide] = numbers;
         elementwise(parameter, gradient, [mean, square, difference, before], |p, g, [m, n, e, before]| {
             let d = if first { 0.0 } else { g + before };
             let (m, e) = (m + new1 * (g - m), keep2 * e + new2 * d);
             let ahead = keep2 * d + g;
             let n = keep3 * n + new3 * ahead * ahead;
             let spread = n.sqrt() / root + eps;
-            let p = keep * p - (sizes[0] * m + sizes[1] * e) / spread;
+            let p = keep * p - (mean_size * m + change_size * e) / spread;
             (p / divide, [m, n, e, -g])
         });
+    }
+
+    fn gpu(&self, step: &Step, tensors: &Tensors) -> Candle<()> {
+        let numbers = self.numbers(step).map(Arg::from);
+        tensors.launch("adan", &[&numbers[..], &[Arg::Int((step.count <= 1).into())]].concat())
+    }
+}
+
+impl Adan {
+    /// In the order of the kernel's arguments.
+    fn numbers(&self, step: &Step) -> [f32; 11] {
+        let [_, beta2, beta3] = self.betas;
+        let beta1 = step.momentum.unwrap_or(self.betas[0]);
+        let correction = |beta: f64| 1.0 - beta.powf(step.count as f64);
+        let [mean_size, change_size] = [step.lr / correction(beta1), step.lr * beta2 / correction(beta2)];
+        let decay = step.lr * step.weight_decay;
+        let (keep, divide) = if self.no_prox { (1.0 - decay, 1.0) } else { (1.0, 1.0 + decay) };
+        let root = correction(beta3).sqrt();
+        let [new1, new2, new3] = [beta1, beta2, beta3].map(|beta| 1.0 - beta);
+        [mean_size, change_size, root, new1, beta2, new2, beta3, new3, self.eps, keep, divide].map(|value| value as f32)
     }
 }

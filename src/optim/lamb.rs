@@ -1,4 +1,6 @@
-use super::{Optimizer, Slot, Step, elementwise, norm};
+use super::{Candle, Optimizer, Slot, Step, Tensors, elementwise, norm};
+use crate::tensor::gpu::Arg;
+use candle_core::DType;
 use garde::Validate;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -82,22 +84,16 @@ impl Optimizer for Lamb {
     /// `u = m / (sqrt(v) + eps) + weight_decay p` of the corrected means; `p -= lr |p| / |u| u`, the norms of the tensor.
     fn update(&self, step: &Step, parameter: &mut [f32], gradient: &[f32], slots: &mut [Vec<f32>]) {
         let [mean, square] = slots else { return };
-        let (beta1, beta2) = (step.momentum.unwrap_or(self.betas[0]), self.betas[1]);
+        let [keep1, new1, keep2, new2, keep] = self.means(step);
         let clip = if self.max_grad_norm > 0.0 { (step.gradient_norm / self.max_grad_norm).max(1.0) } else { 1.0 };
-        let new1 = if self.grad_averaging { 1.0 - beta1 } else { 1.0 };
-        let decay = step.lr * step.weight_decay;
-        let (keep, l2) = if self.decoupled_decay { (1.0 - decay, 0.0) } else { (1.0, step.weight_decay) };
-        let [clip, keep1, new1, keep2, new2, keep] =
-            [clip, beta1, new1, beta2, 1.0 - beta2, keep].map(|value| value as f32);
+        let clip = clip as f32;
         elementwise(parameter, gradient, [&mut *mean, &mut *square], |p, g, [m, v]| {
             let g = g / clip;
             (keep * p, [keep1 * m + new1 * g, keep2 * v + new2 * g * g])
         });
-        let correction = |beta: f64| if self.bias_correction { 1.0 - beta.powf(step.count as f64) } else { 1.0 };
-        let [scale, root, eps, l2] =
-            [correction(beta1), correction(beta2).sqrt(), self.eps, l2].map(|value| value as f32);
+        let [scale, root, eps, l2] = self.direction(step);
         let direction = move |p: f32, m: f32, v: f32| m / scale / (v.sqrt() / root + eps) + l2 * p;
-        let trust = match step.weight_decay != 0.0 || self.always_adapt {
+        let trust = match self.adapts(step) {
             true => self.trust(
                 norm(parameter.len(), |i| parameter[i]),
                 norm(parameter.len(), |i| direction(parameter[i], mean[i], square[i])),
@@ -107,9 +103,42 @@ impl Optimizer for Lamb {
         let size = (step.lr * trust) as f32;
         elementwise(parameter, gradient, [mean, square], |p, _, [m, v]| (p - size * direction(p, m, v), [m, v]));
     }
+
+    /// The means and the norms of each chunk first; the blocks of the step itself add them up.
+    fn gpu(&self, step: &Step, tensors: &Tensors) -> Candle<()> {
+        let sums = tensors.queue().array(2 * tensors.part.blocks, DType::F32)?;
+        let direction = self.direction(step).map(Arg::from);
+        let most = Arg::from(self.max_grad_norm as f32);
+        let means = self.means(step).map(Arg::from);
+        tensors.launch("lamb_means", &[&[Arg::from(&sums), most][..], &means, &direction].concat())?;
+        let options = [self.adapts(step), self.trust_clip].map(|on| Arg::Int(on.into()));
+        let lr = Arg::from(step.lr as f32);
+        tensors.launch("lamb_step", &[&[Arg::from(&sums), lr][..], &direction, &options].concat())
+    }
 }
 
 impl Lamb {
+    /// What is kept and taken of the running means and kept of the parameter, in the order of the kernel's arguments.
+    fn means(&self, step: &Step) -> [f32; 5] {
+        let (beta1, beta2) = (step.momentum.unwrap_or(self.betas[0]), self.betas[1]);
+        let new1 = if self.grad_averaging { 1.0 - beta1 } else { 1.0 };
+        let keep = if self.decoupled_decay { 1.0 - step.lr * step.weight_decay } else { 1.0 };
+        [beta1, new1, beta2, 1.0 - beta2, keep].map(|value| value as f32)
+    }
+
+    /// The corrections of the means, eps and the L2 penalty, in the order of the kernels' arguments.
+    fn direction(&self, step: &Step) -> [f32; 4] {
+        let (beta1, beta2) = (step.momentum.unwrap_or(self.betas[0]), self.betas[1]);
+        let correction = |beta: f64| if self.bias_correction { 1.0 - beta.powf(step.count as f64) } else { 1.0 };
+        let l2 = if self.decoupled_decay { 0.0 } else { step.weight_decay };
+        [correction(beta1), correction(beta2).sqrt(), self.eps, l2].map(|value| value as f32)
+    }
+
+    /// Whether the step is scaled to the norms.
+    fn adapts(&self, step: &Step) -> bool {
+        step.weight_decay != 0.0 || self.always_adapt
+    }
+
     /// What a step is scaled by, of the tensor's norm and the step's.
     fn trust(&self, parameter: f64, direction: f64) -> f64 {
         let ratio = if parameter > 0.0 && direction > 0.0 { parameter / direction } else { 1.0 };

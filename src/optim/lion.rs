@@ -1,4 +1,4 @@
-use super::{Optimizer, Slot, Step, elementwise};
+use super::{Candle, Optimizer, Slot, Step, Tensors, elementwise};
 use garde::Validate;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -43,13 +43,23 @@ impl Optimizer for Lion {
     /// `p = (1 - lr weight_decay) p - lr sign(lerp(m, g, 1 - beta1))`; `m = lerp(m, g, 1 - beta2)`.
     fn update(&self, step: &Step, parameter: &mut [f32], gradient: &[f32], slots: &mut [Vec<f32>]) {
         let [mean] = slots else { return };
-        let beta1 = step.momentum.unwrap_or(self.betas[0]);
-        let [lr, keep, now, new] =
-            [step.lr, 1.0 - step.lr * step.weight_decay, 1.0 - beta1, 1.0 - self.betas[1]].map(|value| value as f32);
+        let [lr, keep, now, new] = self.numbers(step);
         elementwise(parameter, gradient, [mean], |p, g, [m]| {
             let direction = m + now * (g - m);
             let sign = if direction == 0.0 { 0.0 } else { direction.signum() };
             (keep * p - lr * sign, [m + new * (g - m)])
         });
+    }
+
+    fn gpu(&self, step: &Step, tensors: &Tensors) -> Candle<()> {
+        tensors.update("lion", self.numbers(step))
+    }
+}
+
+impl Lion {
+    /// The learning rate, what is kept of the parameter, and the gradient's share in the step and in the momentum.
+    fn numbers(&self, step: &Step) -> [f32; 4] {
+        let beta1 = step.momentum.unwrap_or(self.betas[0]);
+        [step.lr, 1.0 - step.lr * step.weight_decay, 1.0 - beta1, 1.0 - self.betas[1]].map(|value| value as f32)
     }
 }

@@ -1,4 +1,4 @@
-use super::{Optimizer, OptimizerSpec, Sharpness, Slot, Step, elementwise, wrapped_once};
+use super::{Candle, Optimizer, OptimizerSpec, Sharpness, Slot, Step, Tensors, elementwise, wrapped_once};
 use garde::Validate;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -57,6 +57,20 @@ impl Optimizer for Lookahead {
                 (slow, [slow])
             });
         }
+    }
+
+    fn gpu(&self, step: &Step, tensors: &Tensors) -> Candle<()> {
+        let (base, slow) = tensors.split_last_slot();
+        self.base.as_dyn().gpu(step, &base)?;
+        match step.count {
+            count if count == self.k => slow.update("lookahead_take", []),
+            count if count.is_multiple_of(self.k) => slow.update("lookahead_pull", [self.alpha as f32]),
+            _ => Ok(()),
+        }
+    }
+
+    fn matrix(&self, shape: &[usize]) -> Option<(usize, usize)> {
+        self.base.as_dyn().matrix(shape)
     }
 
     fn needs_gradient_norm(&self) -> bool {

@@ -2,8 +2,12 @@
 //! averaging and saving are written once, around any rule, in training.
 
 mod blocks;
+mod gpu;
+
+pub use gpu::Tensors;
 
 use blocks::{BLOCK, elementwise, norm, vectorized};
+use candle_core::Result as Candle;
 use std::borrow::Cow;
 
 /// What a rule needs to know about this step and the parameter it updates.
@@ -15,9 +19,10 @@ pub struct Step<'a> {
     pub weight_decay: f64,
     /// Set where the schedule cycles momentum (one_cycle): replaces momentum, or beta1.
     pub momentum: Option<f64>,
-    /// The parameter's dimensions, in torch's order.
+    /// The parameter's dimensions, in torch's order; on a GPU those of one of the parameters.
     pub shape: &'a [usize],
-    /// The norm over the gradients of all parameters; 1 unless [`Optimizer::needs_gradient_norm`].
+    /// The norm over the gradients of all parameters; 1 unless [`Optimizer::needs_gradient_norm`]. On a GPU it is in the
+    /// device's memory.
     pub gradient_norm: f64,
 }
 
@@ -75,6 +80,14 @@ pub trait Optimizer: Send + Sync {
 
     /// Makes one step: updates `parameter` and `slots` (in the order of [`Optimizer::slots`]) from `gradient`.
     fn update(&self, step: &Step, parameter: &mut [f32], gradient: &[f32], slots: &mut [Vec<f32>]);
+
+    /// Makes the same step on a GPU for many parameters; what of it is a number is computed here.
+    fn gpu(&self, step: &Step, tensors: &Tensors) -> Candle<()>;
+
+    /// Rows and columns of a parameter that the rule treats as a matrix. On a GPU those of one size are updated together.
+    fn matrix(&self, _shape: &[usize]) -> Option<(usize, usize)> {
+        None
+    }
 
     /// Whether the rule reads [`Step::gradient_norm`].
     fn needs_gradient_norm(&self) -> bool {

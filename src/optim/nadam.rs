@@ -1,4 +1,5 @@
-use super::{Optimizer, Slot, Step, elementwise};
+use super::{Candle, Optimizer, Slot, Step, Tensors, elementwise};
+use crate::tensor::gpu::Arg;
 use garde::Validate;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -63,24 +64,45 @@ impl Optimizer for Nadam {
     fn update(&self, step: &Step, parameter: &mut [f32], gradient: &[f32], slots: &mut [Vec<f32>]) {
         let [mean, square, product] = slots else { return };
         let Some(product) = product.first_mut() else { return };
-        let (beta1, beta2) = (step.momentum.unwrap_or(self.betas[0]), self.betas[1]);
-        let mu = |count: u64| beta1 * (1.0 - 0.5 * 0.96f64.powf(count as f64 * self.momentum_decay));
-        let (now, next) = (mu(step.count), mu(step.count + 1));
+        let [now, next] = self.momenta(step);
         *product = (f64::from(*product) * now) as f32;
         let so_far = f64::from(*product);
         let from_gradient = (step.lr * (1.0 - now) / (1.0 - so_far)) as f32;
         let from_mean = (step.lr * next / (1.0 - so_far * next)) as f32;
-        let correction = (1.0 - beta2.powf(step.count as f64)) as f32;
-        let (l2, keep) = match self.decoupled_weight_decay {
-            true => (0.0, (1.0 - step.lr * step.weight_decay) as f32),
-            false => (step.weight_decay as f32, 1.0),
-        };
-        let [new1, keep2, new2, eps] = [1.0 - beta1, beta2, 1.0 - beta2, self.eps].map(|value| value as f32);
+        let [correction, l2, keep, new1, keep2, new2, eps] = self.numbers(step);
         elementwise(parameter, gradient, [mean, square], |p, g, [m, v]| {
             let g = g + l2 * p;
             let (m, v) = (m + new1 * (g - m), keep2 * v + new2 * g * g);
             let spread = (v / correction).sqrt() + eps;
             (keep * p - (from_gradient * g + from_mean * m) / spread, [m, v])
         });
+    }
+
+    /// The product of the momenta is the device's own.
+    fn gpu(&self, step: &Step, tensors: &Tensors) -> Candle<()> {
+        let [now, next] = self.momenta(step);
+        tensors.update("nadam_product", [now as f32])?;
+        let sizes = [step.lr * (1.0 - now), step.lr * next, next].map(|value| Arg::from(value as f32));
+        tensors.launch("nadam", &[&sizes[..], &self.numbers(step).map(Arg::from)].concat())
+    }
+}
+
+impl Nadam {
+    /// Of this step and the next.
+    fn momenta(&self, step: &Step) -> [f64; 2] {
+        let beta1 = step.momentum.unwrap_or(self.betas[0]);
+        let mu = |count: u64| beta1 * (1.0 - 0.5 * 0.96f64.powf(count as f64 * self.momentum_decay));
+        [mu(step.count), mu(step.count + 1)]
+    }
+
+    /// What does not depend on the product of the momenta, in the order of the kernel's arguments.
+    fn numbers(&self, step: &Step) -> [f32; 7] {
+        let (beta1, beta2) = (step.momentum.unwrap_or(self.betas[0]), self.betas[1]);
+        let (l2, keep) = match self.decoupled_weight_decay {
+            true => (0.0, 1.0 - step.lr * step.weight_decay),
+            false => (step.weight_decay, 1.0),
+        };
+        let correction = 1.0 - beta2.powf(step.count as f64);
+        [correction, l2, keep, 1.0 - beta1, beta2, 1.0 - beta2, self.eps].map(|value| value as f32)
     }
 }

@@ -1,4 +1,4 @@
-use super::{Optimizer, Slot, Step, elementwise};
+use super::{Candle, Optimizer, Slot, Step, Tensors, elementwise};
 use garde::Validate;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -51,21 +51,33 @@ impl Optimizer for Radam {
     /// `p -= lr m / (1 - beta1^t)`, times `rect sqrt(1 - beta2^t) / (sqrt(v) + eps)` where more than five steps count.
     fn update(&self, step: &Step, parameter: &mut [f32], gradient: &[f32], slots: &mut [Vec<f32>]) {
         let [mean, square] = slots else { return };
-        let (beta1, beta2) = (step.momentum.unwrap_or(self.betas[0]), self.betas[1]);
-        let correction = |beta: f64| 1.0 - beta.powf(step.count as f64);
-        let size = (step.lr / correction(beta1)) as f32;
-        let adaptive = rectification(beta2, step.count).map(|rect| (rect * correction(beta2).sqrt()) as f32);
-        let (l2, keep) = match self.decoupled_weight_decay {
-            true => (0.0, (1.0 - step.lr * step.weight_decay) as f32),
-            false => (step.weight_decay as f32, 1.0),
-        };
-        let [new1, keep2, new2, eps] = [1.0 - beta1, beta2, 1.0 - beta2, self.eps].map(|value| value as f32);
+        let (adaptive, [size, l2, keep, new1, keep2, new2, eps]) = self.numbers(step);
         elementwise(parameter, gradient, [mean, square], |p, g, [m, v]| {
             let g = g + l2 * p;
             let (m, v) = (m + new1 * (g - m), keep2 * v + new2 * g * g);
             let scale = adaptive.map_or(1.0, |adaptive| adaptive / (v.sqrt() + eps));
             (keep * p - size * m * scale, [m, v])
         });
+    }
+
+    fn gpu(&self, step: &Step, tensors: &Tensors) -> Candle<()> {
+        let (adaptive, [size, l2, keep, new1, keep2, new2, eps]) = self.numbers(step);
+        tensors.update("radam", [size, adaptive.unwrap_or(0.0), l2, keep, new1, keep2, new2, eps])
+    }
+}
+
+impl Radam {
+    /// What stands above the root of the squares, where that is used, and the other numbers of a step.
+    fn numbers(&self, step: &Step) -> (Option<f32>, [f32; 7]) {
+        let (beta1, beta2) = (step.momentum.unwrap_or(self.betas[0]), self.betas[1]);
+        let correction = |beta: f64| 1.0 - beta.powf(step.count as f64);
+        let adaptive = rectification(beta2, step.count).map(|rect| (rect * correction(beta2).sqrt()) as f32);
+        let (l2, keep) = match self.decoupled_weight_decay {
+            true => (0.0, 1.0 - step.lr * step.weight_decay),
+            false => (step.weight_decay, 1.0),
+        };
+        let numbers = [step.lr / correction(beta1), l2, keep, 1.0 - beta1, beta2, 1.0 - beta2, self.eps];
+        (adaptive, numbers.map(|value| value as f32))
     }
 }
 

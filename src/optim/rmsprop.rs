@@ -1,4 +1,4 @@
-use super::{Optimizer, Slot, Step, elementwise};
+use super::{Candle, Optimizer, Slot, Step, Tensors, elementwise};
 use garde::Validate;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -57,9 +57,7 @@ impl Optimizer for Rmsprop {
 
     /// `v = alpha v + (1 - alpha) g^2`; `b = momentum b + g / (sqrt(v) + eps)`, centered `sqrt(v - mean^2)`; `p -= lr b`.
     fn update(&self, step: &Step, parameter: &mut [f32], gradient: &[f32], slots: &mut [Vec<f32>]) {
-        let momentum = step.momentum.unwrap_or(self.momentum);
-        let [lr, l2, keep, new, eps, momentum] =
-            [step.lr, step.weight_decay, self.alpha, 1.0 - self.alpha, self.eps, momentum].map(|value| value as f32);
+        let [lr, l2, keep, new, eps, momentum] = self.numbers(step);
         let moved = |p: f32, g: f32, spread: f32, buffer: f32| {
             let buffer = momentum * buffer + g / (spread.sqrt() + eps);
             (p - lr * buffer, buffer)
@@ -80,5 +78,18 @@ impl Optimizer for Rmsprop {
             }),
             _ => {}
         }
+    }
+
+    fn gpu(&self, step: &Step, tensors: &Tensors) -> Candle<()> {
+        let kernel = if self.centered { "rmsprop_centered" } else { "rmsprop" };
+        tensors.update(kernel, self.numbers(step))
+    }
+}
+
+impl Rmsprop {
+    /// In the order of the kernels' arguments.
+    fn numbers(&self, step: &Step) -> [f32; 6] {
+        let momentum = step.momentum.unwrap_or(self.momentum);
+        [step.lr, step.weight_decay, self.alpha, 1.0 - self.alpha, self.eps, momentum].map(|value| value as f32)
     }
 }

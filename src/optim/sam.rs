@@ -1,4 +1,4 @@
-use super::{Optimizer, OptimizerSpec, Sharpness, Slot, Step, wrapped_once};
+use super::{Candle, Optimizer, OptimizerSpec, Sharpness, Slot, Step, Tensors, wrapped_once};
 use garde::Validate;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -44,6 +44,14 @@ impl Optimizer for Sam {
 
     fn update(&self, step: &Step, parameter: &mut [f32], gradient: &[f32], slots: &mut [Vec<f32>]) {
         self.base.as_dyn().update(step, parameter, gradient, slots);
+    }
+
+    fn gpu(&self, step: &Step, tensors: &Tensors) -> Candle<()> {
+        self.base.as_dyn().gpu(step, tensors)
+    }
+
+    fn matrix(&self, shape: &[usize]) -> Option<(usize, usize)> {
+        self.base.as_dyn().matrix(shape)
     }
 
     fn needs_gradient_norm(&self) -> bool {

@@ -1,4 +1,4 @@
-use super::{BLOCK, Optimizer, Slot, Step, vectorized};
+use super::{BLOCK, Candle, Optimizer, Slot, Step, Tensors, vectorized};
 use garde::Validate;
 use rayon::prelude::*;
 use schemars::JsonSchema;
@@ -59,16 +59,7 @@ impl Optimizer for Sgd {
     /// `g += weight_decay p`; `b = momentum b + (1 - dampening) g`, the first `b` being `g`; `p -= lr (b or g + momentum b)`.
     fn update(&self, step: &Step, parameter: &mut [f32], gradient: &[f32], slots: &mut [Vec<f32>]) {
         let [buffer] = slots else { return };
-        let momentum = step.momentum.unwrap_or(self.momentum);
-        let new = if step.count <= 1 { 1.0 } else { 1.0 - self.dampening };
-        // What of the gradient and of the buffer moves the parameter.
-        let (from_gradient, from_buffer) = match (momentum == 0.0, self.nesterov) {
-            (true, _) => (1.0, 0.0),
-            (false, true) => (1.0, momentum),
-            (false, false) => (0.0, 1.0),
-        };
-        let [lr, decay, keep, new, from_gradient, from_buffer] =
-            [step.lr, step.weight_decay, momentum, new, from_gradient, from_buffer].map(|value| value as f32);
+        let [lr, decay, keep, new, from_gradient, from_buffer] = self.numbers(step);
         let blocks = (parameter.par_chunks_mut(BLOCK), gradient.par_chunks(BLOCK), buffer.par_chunks_mut(BLOCK));
         blocks.into_par_iter().for_each(|(parameter, gradient, buffer)| {
             vectorized(|| {
@@ -79,5 +70,24 @@ impl Optimizer for Sgd {
                 }
             });
         });
+    }
+
+    fn gpu(&self, step: &Step, tensors: &Tensors) -> Candle<()> {
+        tensors.update("sgd", self.numbers(step))
+    }
+}
+
+impl Sgd {
+    /// In the order of the kernel's arguments.
+    fn numbers(&self, step: &Step) -> [f32; 6] {
+        let momentum = step.momentum.unwrap_or(self.momentum);
+        let new = if step.count <= 1 { 1.0 } else { 1.0 - self.dampening };
+        // What of the gradient and of the buffer moves the parameter.
+        let (from_gradient, from_buffer) = match (momentum == 0.0, self.nesterov) {
+            (true, _) => (1.0, 0.0),
+            (false, true) => (1.0, momentum),
+            (false, false) => (0.0, 1.0),
+        };
+        [step.lr, step.weight_decay, momentum, new, from_gradient, from_buffer].map(|value| value as f32)
     }
 }

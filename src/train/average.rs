@@ -1,6 +1,8 @@
 //! Averages of the weights: exponential, as timm's `ModelEmaV3` (buffers are averaged too, counters copied), or the plain
 //! mean over epochs, as torch's `AveragedModel` (buffers are copied and batch normalization's statistics taken anew).
 
+mod gpu;
+
 use super::batches::Batches;
 use crate::{
     backbone::Model,
@@ -11,14 +13,18 @@ use crate::{
     },
     tensor::{
         DType, Key, Params, Pass, Tensor, Weight,
+        gpu::Queue,
         safetensors::{Array, Stored},
     },
 };
+use gpu::Gpu;
 
 pub struct Average {
     kind: Kind,
     /// In the order of the model's parameters.
     values: Vec<Tensor>,
+    /// Made at the first step on a GPU.
+    gpu: Option<Gpu>,
 }
 
 enum Kind {
@@ -37,7 +43,7 @@ impl Average {
             (None, Some(swa)) => Kind::Swa(swa.clone()),
             (None, None) => return Ok(None),
         };
-        Ok(Some(Self { kind, values: copies(params)? }))
+        Ok(Some(Self { kind, values: copies(params)?, gpu: None }))
     }
 
     /// Takes the values after this step (from 1) into an exponential average.
@@ -47,6 +53,13 @@ impl Average {
             true => ema.decay.min((1.0 + step as f64) / (10.0 + step as f64)),
             false => ema.decay,
         };
+        if let Some(queue) = self.values.first().map(Queue::of).transpose()?.flatten() {
+            let gpu = match &mut self.gpu {
+                Some(gpu) => gpu,
+                none => none.insert(Gpu::new(&queue, &self.values)?),
+            };
+            return gpu.average(&self.values, params, keep);
+        }
         for (value, weight) in self.values.iter_mut().zip(params.iter()) {
             let new = weight.var().as_detached_tensor();
             *value = match new.dtype() {

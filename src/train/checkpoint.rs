@@ -53,7 +53,7 @@ impl Folder {
         progress: &Progress,
     ) -> Result<()> {
         let mut arrays = weights::arrays(params)?;
-        arrays.extend(updater.arrays());
+        arrays.extend(updater.arrays()?);
         if let Some(average) = average {
             arrays.extend(average.arrays(params)?);
         }

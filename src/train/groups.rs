@@ -20,10 +20,10 @@ pub struct Group {
 /// What a specification says about groups.
 #[derive(Default)]
 pub struct Groups {
-    decay_on: WeightDecayOn,
-    groups: Vec<recipe::Group>,
+    pub decay_on: WeightDecayOn,
+    pub groups: Vec<recipe::Group>,
     /// The learning rate's factor by parameter, where layers differ.
-    layers: BTreeMap<String, f64>,
+    pub layers: BTreeMap<String, f64>,
 }
 
 impl Groups {

@@ -1,11 +1,11 @@
 //! One run, from a resolved specification to a selected checkpoint.
 
-mod average;
+pub mod average;
 mod batches;
 mod checkpoint;
 mod evaluate;
 mod forward;
-mod groups;
+pub mod groups;
 mod objective;
 mod progress;
 mod resident;
@@ -13,7 +13,7 @@ mod soup;
 pub mod speed;
 mod tally;
 pub mod teacher;
-mod update;
+pub mod update;
 
 pub use batches::{Images, Normalize};
 pub use evaluate::{Evaluation, evaluate, score, softmax};
@@ -107,7 +107,7 @@ impl<'a> Trainer<'a> {
         freeze(&model, &job.spec.freeze)?;
         let batches = Batches::new(job, key)?;
         Ok(Self {
-            updater: Updater::new(&job.spec.optimizer, &model.params, &Groups::new(job.spec, &model)?),
+            updater: Updater::new(&job.spec.optimizer, &model.params, &Groups::new(job.spec, &model)?)?,
             objective: Objective::new(job)?,
             average: Average::new(job.spec, &model.params)?,
             folder: Folder::create(job.dir)?,

@@ -40,7 +40,7 @@ pub fn measure(bench: &Bench) -> Result<Speed> {
     gpu::set_mode(device, gpu::Mode { tf32: bench.precision == Precision::Tf32, deterministic: false })?;
     let options = Options { image_size: bench.size, ..Options::new(2) };
     let model = backbone::build(bench.backbone, &options, device, Key::new(0))?;
-    let mut updater = Updater::new(&OptimizerSpec::adam(Default::default()), &model.params, &Groups::default());
+    let mut updater = Updater::new(&OptimizerSpec::adam(Default::default()), &model.params, &Groups::default())?;
     let (images, targets) = random_batch(bench)?;
     let targets = Targets { probabilities: &targets, classes: None };
     let mut times = Vec::with_capacity(bench.steps);

@@ -9,3 +9,4 @@ mod elementwise;
 mod emulator;
 mod linear;
 mod norm;
+mod optim;

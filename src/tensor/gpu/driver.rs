@@ -137,6 +137,11 @@ impl Factor {
         Self { address, stride, turned: false, step: 0 }
     }
 
+    /// In a batch of matrices this many elements apart.
+    pub fn every(self, step: usize) -> Self {
+        Self { step, ..self }
+    }
+
     pub fn turned(self) -> Self {
         Self { turned: !self.turned, ..self }
     }

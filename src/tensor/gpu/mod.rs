@@ -8,10 +8,12 @@ mod columns;
 #[cfg(feature = "cuda")]
 pub mod cuda;
 mod driver;
+mod many;
 mod queue;
 
 pub use columns::Columns;
 pub use driver::{Arg, Convolution, ConvolutionPass, Driver, Factor, Grid, Product};
+pub use many::{Column, Many, Part, Rooms};
 pub(crate) use queue::args;
 pub use queue::{Array, Queue, View, with_driver};
 

@@ -195,6 +195,15 @@ impl Queue {
         self.0.free_memory()
     }
 
+    /// Puts other numbers in place of a table's first ones.
+    pub fn rewrite(&self, table: &Array, numbers: &[u64]) -> Result<()> {
+        if table.dtype != DType::I64 || table.shape.elem_count() < numbers.len() {
+            bail!("a table of {:?} {:?} has no room for {} places", table.shape, table.dtype, numbers.len())
+        }
+        let bytes: Vec<u8> = numbers.iter().flat_map(|number| number.to_ne_bytes()).collect();
+        self.0.upload(&bytes, table.address)
+    }
+
     /// Starts the kernel `name` for values of `dtype`.
     pub fn launch(&self, name: &str, dtype: DType, grid: Grid, arguments: &[Arg]) -> Result<()> {
         let suffix = match dtype {

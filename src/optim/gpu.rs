@@ -1,0 +1,51 @@
+//! What a rule sees of the parameters on a GPU.
+
+use crate::tensor::gpu::{Arg, Column, Many, Part, Queue};
+use candle_core::Result;
+
+/// Parameters that a rule updates together: they share the numbers of a step, and their shapes the rule's
+/// [`Optimizer::matrix`](super::Optimizer::matrix).
+#[derive(Clone, Copy)]
+pub struct Tensors<'a> {
+    pub many: &'a Many,
+    pub part: Part,
+    pub parameters: &'a Column,
+    /// Null for a parameter that has none, which stays as it is.
+    pub gradients: &'a Column,
+    /// The table of slots: a column for each.
+    pub slots: u64,
+    /// Slots of each of these parameters.
+    pub kinds: usize,
+    /// The step's numbers that only the device knows; see `gradients.cuh`.
+    pub control: Arg,
+}
+
+impl<'a> Tensors<'a> {
+    /// Starts a rule's kernel with its own arguments behind those that every rule gets.
+    pub fn launch(&self, kernel: &str, own: &[Arg]) -> Result<()> {
+        let common = [
+            self.parameters.into(),
+            self.gradients.into(),
+            Arg::Address(self.slots),
+            self.many.len().into(),
+            self.control,
+        ];
+        self.many.launch(kernel, self.part, &[&common, own].concat())
+    }
+
+    /// The same with numbers alone.
+    pub fn update<const N: usize>(&self, kernel: &str, numbers: [f32; N]) -> Result<()> {
+        self.launch(kernel, &numbers.map(Arg::from))
+    }
+
+    pub fn queue(&self) -> &'a Queue {
+        self.many.queue()
+    }
+
+    /// The same with all slots but the last, and with the last alone.
+    pub fn split_last_slot(&self) -> (Self, Self) {
+        let kinds = self.kinds.saturating_sub(1);
+        let last = self.slots + (kinds * self.many.len() * size_of::<u64>()) as u64;
+        (Self { kinds, ..*self }, Self { slots: last, kinds: 1, ..*self })
+    }
+}
