@@ -141,12 +141,12 @@ static inline void __syncthreads() {
     emulated::wait(&emulated::Fiber::blocked, 0, (size_t)blockDim.x * blockDim.y);
 }
 
-static inline float __shfl_xor_sync(unsigned, float x, int mask) {
+template <class V> static inline V __shfl_xor_sync(unsigned, V x, int mask) {
     using namespace emulated;
     size_t lane = current, first = lane / 32 * 32, last = std::min<size_t>(first + 32, (size_t)blockDim.x * blockDim.y);
     deposits[lane] = x;
     wait(&Fiber::warped, first, last);
-    float other = (float)deposits[lane ^ (size_t)mask];
+    V other = (V)deposits[lane ^ (size_t)mask];
     wait(&Fiber::warped, first, last);
     return other;
 }

@@ -1,13 +1,20 @@
 //! Multi-head self-attention.
 
+mod products;
+
 use super::{
     function::exp,
     matrix::{Matrix, MatrixMut, product},
     memory::Values,
     simd::vectorized,
 };
-use crate::error::{Error, Result};
-use crate::tensor::ops::op::{Given, Op, apply1};
+use crate::{
+    error::{Error, Result},
+    tensor::{
+        gpu::{Array, Queue, View},
+        ops::op::{Given, Gradient, Op, apply1},
+    },
+};
 use candle_core::{Result as Candle, Shape, Tensor};
 use rayon::prelude::*;
 
@@ -111,6 +118,21 @@ impl Op<1> for Attention {
             s.head_gradient(s.qkv(qkvs, image, head), s.output(dys, image, head), out);
         });
         Ok([Some(Tensor::from_vec(dqkv, qkv.shape(), qkv.device())?)])
+    }
+
+    fn gpu(&self, queue: &Queue, [qkv]: [View; 1]) -> Candle<Array> {
+        products::forward(&self.0, queue, qkv)
+    }
+
+    fn gpu_gradients(
+        &self,
+        queue: &Queue,
+        [qkv]: [View; 1],
+        _y: View,
+        dy: View,
+        _needs: [bool; 1],
+    ) -> Candle<[Gradient; 1]> {
+        Ok([Gradient::New(products::backward(&self.0, queue, qkv, dy)?)])
     }
 }
 

@@ -61,6 +61,11 @@ DEVICE float warp_sum(float x) {
     return x;
 }
 
+DEVICE double warp_sum(double x) {
+    for (int offset = WARP / 2; offset > 0; offset /= 2) x += __shfl_xor_sync(0xffffffffu, x, offset);
+    return x;
+}
+
 DEVICE float warp_max(float x) {
     for (int offset = WARP / 2; offset > 0; offset /= 2) x = fmaxf(x, __shfl_xor_sync(0xffffffffu, x, offset));
     return x;
