@@ -1,6 +1,7 @@
 //! Multi-head self-attention.
 
 mod products;
+mod tiles;
 
 use super::{
     function::exp,
@@ -17,6 +18,7 @@ use crate::{
 };
 use candle_core::{Result as Candle, Shape, Tensor};
 use rayon::prelude::*;
+use std::sync::OnceLock;
 
 /// `softmax(q k^T / sqrt(d)) v` for each image and head: `qkv (N, T, 3 * heads * d)` to `(N, T, heads * d)`.
 ///
@@ -25,7 +27,7 @@ pub fn attention(qkv: &Tensor, heads: usize) -> Result<Tensor> {
     match *qkv.dims() {
         [images, tokens, width] if heads > 0 && width > 0 && width % (3 * heads) == 0 => {
             let sizes = Sizes { images, tokens, heads, depth: width / (3 * heads) };
-            Ok(apply1(Attention(sizes), qkv)?)
+            Ok(apply1(Attention { sizes, logs: OnceLock::new() }, qkv)?)
         }
         _ => Err(Error::bug(format!("attention of {heads} heads: {:?} is not (N, T, 3 * heads * d)", qkv.dims()))),
     }
@@ -93,7 +95,11 @@ impl Sizes {
 }
 
 /// The attention weights are computed again in the backward pass: kept, they would be the largest tensors of a model.
-struct Attention(Sizes);
+struct Attention {
+    sizes: Sizes,
+    /// What [`tiles`] keeps of the weights: the logarithm of each row's sum.
+    logs: OnceLock<Array>,
+}
 
 impl Op<1> for Attention {
     fn name(&self) -> &'static str {
@@ -101,7 +107,7 @@ impl Op<1> for Attention {
     }
 
     fn cpu(&self, [qkv]: [Given; 1]) -> Candle<(Vec<f32>, Shape)> {
-        let (s, qkv) = (&self.0, qkv.values);
+        let (s, qkv) = (&self.sizes, qkv.values);
         let y = s.per_head(1, |image, head, out| {
             let [q, k, v] = s.qkv(qkv, image, head);
             let weights = s.weights(&q, &k);
@@ -111,7 +117,7 @@ impl Op<1> for Attention {
     }
 
     fn cpu_gradients(&self, [qkv]: [&Tensor; 1], _y: &Tensor, dy: &Tensor) -> Candle<[Option<Tensor>; 1]> {
-        let s = &self.0;
+        let s = &self.sizes;
         let (values, dys) = (Values::of(qkv)?, Values::of(dy)?);
         let (qkvs, dys) = (&*values, &*dys);
         let dqkv = s.per_head(3, |image, head, out| {
@@ -121,18 +127,26 @@ impl Op<1> for Attention {
     }
 
     fn gpu(&self, queue: &Queue, [qkv]: [View; 1]) -> Candle<Array> {
-        products::forward(&self.0, queue, qkv)
+        if !tiles::fit(&self.sizes, qkv) {
+            return products::forward(&self.sizes, queue, qkv);
+        }
+        let (y, logs) = tiles::forward(&self.sizes, queue, qkv)?;
+        let _ = self.logs.set(logs);
+        Ok(y)
     }
 
     fn gpu_gradients(
         &self,
         queue: &Queue,
         [qkv]: [View; 1],
-        _y: View,
+        y: View,
         dy: View,
         _needs: [bool; 1],
     ) -> Candle<[Gradient; 1]> {
-        Ok([Gradient::New(products::backward(&self.0, queue, qkv, dy)?)])
+        Ok([Gradient::New(match self.logs.get() {
+            Some(logs) => tiles::backward(&self.sizes, queue, qkv, [y, dy], logs)?,
+            None => products::backward(&self.sizes, queue, qkv, dy)?,
+        })])
     }
 }
 

@@ -1,6 +1,7 @@
 // Every kernel, as one module.
 #include "affine.cuh"
 #include "attention.cuh"
+#include "attention_tiles.cuh"
 #include "columns.cuh"
 #include "conv.cuh"
 #include "drop.cuh"

@@ -9,6 +9,7 @@
 #define KERNEL(name, ...) extern "C" __global__ void NAME(name)(__VA_ARGS__)
 #define DEVICE __device__ __forceinline__
 #define SHARED __shared__
+#define UNROLL _Pragma("unroll")
 #define DYNAMIC_SHARED(type, name) \
     extern __shared__ unsigned char dynamic_shared[]; \
     type *name = reinterpret_cast<type *>(dynamic_shared)
