@@ -23,6 +23,11 @@ impl Key {
         name.bytes().fold(self.with(name.len() as u64), |key, byte| key.with(byte.into()))
     }
 
+    /// The two words it is made of.
+    pub fn words(self) -> [u32; 2] {
+        self.0
+    }
+
     pub fn rng(self) -> Rng {
         Rng { key: self.0, counter: 0, block: [0; 4], used: 4 }
     }

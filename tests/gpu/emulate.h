@@ -7,6 +7,7 @@
 #include <cstdlib>
 #include <cstring>
 #include <algorithm>
+#include <array>
 #include <functional>
 #include <map>
 #include <string>
@@ -15,6 +16,7 @@
 
 #define DEVICE inline
 #define SHARED static
+#define UNROLL
 #define __restrict__ __restrict
 #define __global__
 
@@ -152,16 +154,63 @@ static inline void __syncthreads() {
     emulated::wait(&emulated::Fiber::blocked, 0, (size_t)blockDim.x * blockDim.y);
 }
 
-static inline float __shfl_xor_sync(unsigned, float x, int mask) {
+template <class V> static inline V __shfl_xor_sync(unsigned, V x, int mask) {
     using namespace emulated;
     size_t lane = current, first = lane / 32 * 32, last = std::min<size_t>(first + 32, (size_t)blockDim.x * blockDim.y);
     deposits[lane] = x;
     wait(&Fiber::warped, first, last);
-    float other = (float)deposits[lane ^ (size_t)mask];
+    V other = (V)deposits[lane ^ (size_t)mask];
     wait(&Fiber::warped, first, last);
     return other;
 }
 static inline void __syncwarp() { __shfl_xor_sync(0, 0, 0); }
+
+namespace emulated {
+
+// What each thread of a block shows to its warp.
+static std::vector<std::array<unsigned long long, 6>> shown;
+
+static void show(const std::array<unsigned long long, 6> &words) {
+    size_t threads = (size_t)blockDim.x * blockDim.y, first = current / 32 * 32;
+    if (shown.size() < threads) shown.resize(threads);
+    shown[current] = words;
+    wait(&Fiber::warped, first, first + 32);
+}
+
+template <class V> float half_of(unsigned long long word, int which) {
+    unsigned short bits = (unsigned short)(word >> (16 * which));
+    V value;
+    memcpy(&value, &bits, 2);
+    return to_float(value);
+}
+
+// As PTX describes mma.m16n8k16: which thread holds what of the factors and of the product.
+template <class V> void multiply_add(float (&sums)[4], const unsigned (&a)[4], const unsigned (&b)[2]) {
+    size_t first = current / 32 * 32, lane = current % 32;
+    show({a[0], a[1], a[2], a[3], b[0], b[1]});
+    for (size_t i = 0; i < 4; ++i) {
+        size_t row = lane / 4 + i / 2 * 8, column = lane % 4 * 2 + i % 2;
+        for (size_t k = 0; k < 16; ++k) {
+            const auto &left = shown[first + row % 8 * 4 + k % 8 / 2], &right = shown[first + column * 4 + k % 8 / 2];
+            sums[i] += half_of<V>(left[row / 8 + k / 8 * 2], k % 2) * half_of<V>(right[4 + k / 8], k % 2);
+        }
+    }
+    wait(&Fiber::warped, first, first + 32);
+}
+
+// As PTX describes ldmatrix.x4.trans: thread 8 i + j points to row j of matrix i.
+static void load_turned(unsigned (&pairs)[4], const void *row) {
+    size_t first = current / 32 * 32, lane = current % 32;
+    show({(unsigned long long)row});
+    for (size_t i = 0; i < 4; ++i) {
+        unsigned short two[2];
+        for (size_t j = 0; j < 2; ++j) two[j] = ((const unsigned short *)shown[first + i * 8 + lane % 4 * 2 + j][0])[lane / 4];
+        memcpy(&pairs[i], two, 4);
+    }
+    wait(&Fiber::warped, first, first + 32);
+}
+
+} // namespace emulated
 
 // 0 where the kernel exists and ran.
 extern "C" int emulate(const char *name, const unsigned blocks[3], const unsigned threads[2], unsigned shared, void **arguments) {

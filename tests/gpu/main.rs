@@ -1,12 +1,21 @@
 //! The GPU side of every operation without a GPU: the kernels run on the host, thread by thread, and must give what the
 //! CPU side gives.
 
+mod affine;
+mod attention;
 mod augment;
 mod check;
 mod conv;
 mod device;
+mod drop;
 mod elementwise;
 mod emulator;
+mod gate;
+mod group_norm;
+mod layer_norm;
 mod linear;
+mod loss;
 mod norm;
 mod optim;
+mod pool;
+mod reshape;

@@ -25,8 +25,12 @@ impl Columns {
     const ROWS: usize = 4;
     /// Parts of a sum, each one a block's.
     const MOST_CHUNKS: usize = 128;
-    /// Blocks in y.
+    /// Blocks in y or z.
     const MOST_BLOCKS: usize = 65_535;
+    /// Blocks that fill a device.
+    const FILL: usize = 1024;
+    /// Parts that a thread of the last step of a sum goes through side by side with others.
+    const DOWN: usize = 16;
 
     /// Of values whose last axis is the channels, which lie at `others` too.
     pub fn of(values: View, others: &[Option<View>]) -> Self {
@@ -66,6 +70,34 @@ impl Columns {
         self.rows.div_ceil(down * Self::ROWS).clamp(1, Self::MOST_CHUNKS)
     }
 
+    /// For kernels that work element by element within each of `images`, in z: rows are those of one image.
+    pub fn each_of(&self, images: usize) -> Grid {
+        Self::in_z(self.each(), images)
+    }
+
+    /// Parts that [`Columns::sums_of`] are made in: one where the images alone fill a device.
+    pub fn chunks_of(&self, images: usize) -> usize {
+        let [across, _] = self.threads();
+        let blocks = (self.channels / self.width).div_ceil(across) * images.max(1);
+        self.chunks().min(Self::FILL.div_ceil(blocks))
+    }
+
+    /// For kernels that sum over the rows of each of `images`, in z, into [`Columns::chunks_of`] parts.
+    pub fn sums_of(&self, images: usize) -> Grid {
+        let shared = Self::THREADS * self.width * size_of::<f32>();
+        Self::in_z(self.grid(self.chunks_of(images)), images).with_shared(shared)
+    }
+
+    fn in_z(grid: Grid, images: usize) -> Grid {
+        let [x, y, _] = grid.blocks;
+        Grid { blocks: [x, y, images.clamp(1, Self::MOST_BLOCKS) as u32], ..grid }
+    }
+
+    /// For the last step of sums of so many columns.
+    pub fn last(columns: usize) -> Grid {
+        Grid::blocks([columns.div_ceil(Self::MOST_ACROSS), 1], [Self::MOST_ACROSS as u32, Self::DOWN as u32])
+    }
+
     /// For kernels that sum over rows into `chunks` parts.
     pub fn sums(&self) -> Grid {
         self.grid(self.chunks()).with_shared(Self::THREADS * self.width * size_of::<f32>())
@@ -81,8 +113,16 @@ impl Queue {
         let sums = self.array(channels, DType::F32)?;
         let arguments = args![x, &partial, columns.rows, channels, i32::from(columns.wide)];
         self.launch("column_sums_partial", x.dtype, columns.sums(), arguments)?;
-        self.launch("column_sums_final", x.dtype, Grid::over(channels), args![&partial, &sums, chunks, channels])?;
+        self.final_sums(&partial, x.dtype, &sums, None)?;
         Ok(sums)
+    }
+
+    /// The last step of sums: of `partial (chunks, C)`, or `(chunks, 2, C)` where there is a second.
+    pub fn final_sums(&self, partial: &Array, dtype: DType, first: &Array, second: Option<&Array>) -> Result<()> {
+        let channels = first.view().count();
+        let columns = if second.is_some() { 2 * channels } else { channels };
+        let arguments = args![partial, first, second, partial.view().count() / columns, channels];
+        self.launch("column_sums_final", dtype, Columns::last(columns), arguments)
     }
 
     /// Adds `bias (C)` to each row of `y (.., C)`.

@@ -52,10 +52,23 @@ impl Grid {
         Self { blocks: [blocks as u32, 1, 1], threads: [Self::THREADS as u32, 1], shared: 0 }
     }
 
+    /// A warp for each of `rows` rows, up to where more would not be faster.
+    pub fn warps(rows: usize) -> Self {
+        const WARP: usize = 32;
+        Self::over(rows * WARP)
+    }
+
     /// Blocks of `threads` threads each.
     pub fn blocks(blocks: [usize; 2], threads: [u32; 2]) -> Self {
         let [x, y] = blocks.map(|count| count.max(1) as u32);
         Self { blocks: [x, y, 1], threads, shared: 0 }
+    }
+
+    /// The same for each of `count` things, in y.
+    pub fn for_each(self, count: usize) -> Self {
+        const MOST: usize = 65_535;
+        let [x, _, z] = self.blocks;
+        Self { blocks: [x, count.clamp(1, MOST) as u32, z], ..self }
     }
 
     pub fn with_shared(self, bytes: usize) -> Self {

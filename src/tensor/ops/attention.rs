@@ -1,15 +1,24 @@
 //! Multi-head self-attention.
 
+mod products;
+mod tiles;
+
 use super::{
     function::exp,
     matrix::{Matrix, MatrixMut, product},
     memory::Values,
     simd::vectorized,
 };
-use crate::error::{Error, Result};
-use crate::tensor::ops::op::{Given, Op, apply1};
+use crate::{
+    error::{Error, Result},
+    tensor::{
+        gpu::{Array, Queue, View},
+        ops::op::{Given, Gradient, Op, apply1},
+    },
+};
 use candle_core::{Result as Candle, Shape, Tensor};
 use rayon::prelude::*;
+use std::sync::OnceLock;
 
 /// `softmax(q k^T / sqrt(d)) v` for each image and head: `qkv (N, T, 3 * heads * d)` to `(N, T, heads * d)`.
 ///
@@ -18,7 +27,7 @@ pub fn attention(qkv: &Tensor, heads: usize) -> Result<Tensor> {
     match *qkv.dims() {
         [images, tokens, width] if heads > 0 && width > 0 && width % (3 * heads) == 0 => {
             let sizes = Sizes { images, tokens, heads, depth: width / (3 * heads) };
-            Ok(apply1(Attention(sizes), qkv)?)
+            Ok(apply1(Attention { sizes, logs: OnceLock::new() }, qkv)?)
         }
         _ => Err(Error::bug(format!("attention of {heads} heads: {:?} is not (N, T, 3 * heads * d)", qkv.dims()))),
     }
@@ -86,7 +95,11 @@ impl Sizes {
 }
 
 /// The attention weights are computed again in the backward pass: kept, they would be the largest tensors of a model.
-struct Attention(Sizes);
+struct Attention {
+    sizes: Sizes,
+    /// What [`tiles`] keeps of the weights: the logarithm of each row's sum.
+    logs: OnceLock<Array>,
+}
 
 impl Op<1> for Attention {
     fn name(&self) -> &'static str {
@@ -94,7 +107,7 @@ impl Op<1> for Attention {
     }
 
     fn cpu(&self, [qkv]: [Given; 1]) -> Candle<(Vec<f32>, Shape)> {
-        let (s, qkv) = (&self.0, qkv.values);
+        let (s, qkv) = (&self.sizes, qkv.values);
         let y = s.per_head(1, |image, head, out| {
             let [q, k, v] = s.qkv(qkv, image, head);
             let weights = s.weights(&q, &k);
@@ -104,13 +117,36 @@ impl Op<1> for Attention {
     }
 
     fn cpu_gradients(&self, [qkv]: [&Tensor; 1], _y: &Tensor, dy: &Tensor) -> Candle<[Option<Tensor>; 1]> {
-        let s = &self.0;
+        let s = &self.sizes;
         let (values, dys) = (Values::of(qkv)?, Values::of(dy)?);
         let (qkvs, dys) = (&*values, &*dys);
         let dqkv = s.per_head(3, |image, head, out| {
             s.head_gradient(s.qkv(qkvs, image, head), s.output(dys, image, head), out);
         });
         Ok([Some(Tensor::from_vec(dqkv, qkv.shape(), qkv.device())?)])
+    }
+
+    fn gpu(&self, queue: &Queue, [qkv]: [View; 1]) -> Candle<Array> {
+        if !tiles::fit(&self.sizes, qkv) {
+            return products::forward(&self.sizes, queue, qkv);
+        }
+        let (y, logs) = tiles::forward(&self.sizes, queue, qkv)?;
+        let _ = self.logs.set(logs);
+        Ok(y)
+    }
+
+    fn gpu_gradients(
+        &self,
+        queue: &Queue,
+        [qkv]: [View; 1],
+        y: View,
+        dy: View,
+        _needs: [bool; 1],
+    ) -> Candle<[Gradient; 1]> {
+        Ok([Gradient::New(match self.logs.get() {
+            Some(logs) => tiles::backward(&self.sizes, queue, qkv, [y, dy], logs)?,
+            None => products::backward(&self.sizes, queue, qkv, dy)?,
+        })])
     }
 }
 

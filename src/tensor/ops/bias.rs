@@ -7,9 +7,14 @@ use super::{
     memory::{Fresh, Slot, Values},
     simd::vectorized,
 };
-use crate::error::{Error, Result};
-use crate::tensor::ops::op::{Given, Op, apply2};
-use candle_core::{Result as Candle, Shape, Tensor};
+use crate::{
+    error::{Error, Result},
+    tensor::{
+        gpu::{Array, Columns, Queue, View, args},
+        ops::op::{Given, Gradient, Op, apply2},
+    },
+};
+use candle_core::{DType, Result as Candle, Shape, Tensor};
 use rayon::prelude::*;
 
 /// `act(x + bias)`: `x (.., C)`, `bias (C)`.
@@ -55,6 +60,41 @@ impl Op<2> for Bias {
         let db = bias.track_op().then(sums).transpose()?;
         let dx = x.track_op().then(|| Tensor::from_vec(dz, x.shape(), x.device())).transpose()?;
         Ok([dx, db])
+    }
+
+    fn gpu(&self, queue: &Queue, [x, bias]: [View; 2]) -> Candle<Array> {
+        let y = queue.array(x.shape.clone(), x.dtype)?;
+        let columns = Columns::of(x, &[]);
+        let (kind, wide) = (self.0 as i32, i32::from(columns.wide));
+        let arguments = args![x, bias, &y, columns.rows, columns.channels, kind, wide];
+        queue.launch("bias", x.dtype, columns.each(), arguments)?;
+        Ok(y)
+    }
+
+    fn gpu_gradients(
+        &self,
+        queue: &Queue,
+        [x, bias]: [View; 2],
+        _y: View,
+        dy: View,
+        needs: [bool; 2],
+    ) -> Candle<[Gradient; 2]> {
+        if self.0.is_identity() {
+            let db = Gradient::needed(needs[1], || queue.column_sums(dy))?;
+            return Ok([if needs[0] { Gradient::Same } else { Gradient::None }, db]);
+        }
+        let columns = Columns::of(x, &[Some(dy)]);
+        let partial = queue.array((columns.chunks(), columns.channels), DType::F32)?;
+        let dx = needs[0].then(|| queue.array(x.shape.clone(), x.dtype)).transpose()?;
+        let (kind, wide) = (self.0 as i32, i32::from(columns.wide));
+        let arguments = args![x, bias, dy, dx.as_ref(), &partial, columns.rows, columns.channels, kind, wide];
+        queue.launch("bias_gradient", x.dtype, columns.sums(), arguments)?;
+        let db = Gradient::needed(needs[1], || {
+            let db = queue.array(bias.shape.clone(), DType::F32)?;
+            queue.final_sums(&partial, x.dtype, &db, None)?;
+            Ok(db)
+        })?;
+        Ok([dx.into(), db])
     }
 }
 

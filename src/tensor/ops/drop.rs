@@ -4,10 +4,13 @@ use super::{
     elementwise::BLOCK,
     memory::{Fresh, Slot, Values},
 };
-use crate::tensor::ops::op::{Given, Op, apply1};
 use crate::{
     error::{Error, Result},
-    tensor::Key,
+    tensor::{
+        Key,
+        gpu::{Array, Columns, Grid, Queue, View, args},
+        ops::op::{Given, Gradient, Op, apply1},
+    },
 };
 use candle_core::{Result as Candle, Shape, Tensor};
 use rayon::prelude::*;
@@ -58,11 +61,54 @@ impl Op<1> for Drop {
         let dx = self.apply(&Values::of(dy)?, x.dims().first().copied().unwrap_or(1));
         Ok([Some(Tensor::from_vec(dx, x.shape(), x.device())?)])
     }
+
+    fn gpu(&self, queue: &Queue, [x]: [View; 1]) -> Candle<Array> {
+        self.gpu_apply(queue, x)
+    }
+
+    fn gpu_gradients(
+        &self,
+        queue: &Queue,
+        _inputs: [View; 1],
+        _y: View,
+        dy: View,
+        _needs: [bool; 1],
+    ) -> Candle<[Gradient; 1]> {
+        Ok([Gradient::New(self.gpu_apply(queue, dy)?)])
+    }
 }
 
 impl Drop {
+    /// What is kept grows by this.
+    fn keep(&self) -> f32 {
+        if self.rate < 1.0 { (1.0 / (1.0 - self.rate)) as f32 } else { 0.0 }
+    }
+
+    fn gpu_apply(&self, queue: &Queue, x: View) -> Candle<Array> {
+        let y = queue.array(x.shape.clone(), x.dtype)?;
+        let [low, high] = self.key.words().map(|word| word as i32);
+        let (count, keep) = (x.count(), self.keep());
+        match self.whole {
+            Whole::Element => {
+                let limit = (self.rate * 4_294_967_296.0) as usize;
+                let arguments = args![x, &y, count, BLOCK, limit, keep, low, high];
+                queue.launch("dropout", x.dtype, Grid::blocks([count.div_ceil(BLOCK), 1], [256, 1]), arguments)?;
+            }
+            Whole::Sample => {
+                let samples = x.dims().first().copied().unwrap_or(1);
+                let size = count / samples.max(1);
+                // Below it are just the 53 bits that make a smaller number than the rate.
+                let limit = (self.rate * 9_007_199_254_740_992.0).ceil() as usize;
+                let wide = size > 1 && Columns::of(x, &[]).wide;
+                let arguments = args![x, &y, samples, size, limit, keep, low, high, i32::from(wide)];
+                queue.launch("drop_path", x.dtype, Grid::over(size.div_ceil(4)).for_each(samples), arguments)?;
+            }
+        }
+        Ok(y)
+    }
+
     fn apply(&self, x: &[f32], samples: usize) -> Vec<f32> {
-        let keep = if self.rate < 1.0 { (1.0 / (1.0 - self.rate)) as f32 } else { 0.0 };
+        let keep = self.keep();
         let sample = (x.len() / samples.max(1)).max(1);
         let block = match self.whole {
             Whole::Element => BLOCK,

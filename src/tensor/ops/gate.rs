@@ -4,12 +4,17 @@ use super::{
     Activation,
     function::{Function, with_function},
     memory::{Fresh, Slot, Values},
-    pool::image_means,
+    pool::{image_means, image_means_on_device},
     simd::vectorized,
 };
-use crate::error::{Error, Result};
-use crate::tensor::ops::op::{Given, Op, apply1, apply2};
-use candle_core::{Result as Candle, Shape, Tensor};
+use crate::{
+    error::{Error, Result},
+    tensor::{
+        gpu::{Array, Columns, Grid, Queue, View, args},
+        ops::op::{Given, Gradient, Op, apply1, apply2},
+    },
+};
+use candle_core::{DType, Result as Candle, Shape, Tensor};
 use rayon::prelude::*;
 use std::sync::{Arc, Mutex};
 
@@ -60,6 +65,48 @@ impl Op<2> for Gate {
             Some(Tensor::from_vec(dgate, gate.shape(), gate.device())?),
         ])
     }
+
+    fn gpu(&self, queue: &Queue, [x, gate]: [View; 2]) -> Candle<Array> {
+        gated(queue, x, gate, None, self.0)
+    }
+
+    fn gpu_gradients(
+        &self,
+        queue: &Queue,
+        [x, gate]: [View; 2],
+        _y: View,
+        dy: View,
+        needs: [bool; 2],
+    ) -> Candle<[Gradient; 2]> {
+        let dx = Gradient::needed(needs[0], || gated(queue, dy, gate, None, self.0))?;
+        let dgate = Gradient::needed(needs[1], || gate_gradient_on_device(queue, x, gate, dy, self.0))?;
+        Ok([dx, dgate])
+    }
+}
+
+/// `x * open(gate)`, plus `spread` over each image's pixels where there is one.
+fn gated(queue: &Queue, x: View, gate: View, spread: Option<View>, open: Activation) -> Candle<Array> {
+    let (images, h, w, c) = x.shape.dims4()?;
+    let y = queue.array(x.shape.clone(), x.dtype)?;
+    let columns = Columns::of(x, &[Some(gate), spread]).with_rows(h * w);
+    let arguments = args![x, gate, spread, &y, images, h * w, c, open as i32, i32::from(columns.wide)];
+    queue.launch("gate", x.dtype, columns.each_of(images), arguments)?;
+    Ok(y)
+}
+
+fn gate_gradient_on_device(queue: &Queue, x: View, gate: View, dy: View, open: Activation) -> Candle<Array> {
+    let (images, h, w, c) = x.shape.dims4()?;
+    let columns = Columns::of(x, &[Some(gate), Some(dy)]).with_rows(h * w);
+    let (chunks, kind) = (columns.chunks_of(images), open as i32);
+    let partial = queue.array((images, chunks, c), DType::F32)?;
+    let dgate = queue.array(gate.shape.clone(), gate.dtype)?;
+    let arguments = args![x, dy, gate, &partial, &dgate, images, h * w, c, kind, i32::from(columns.wide)];
+    queue.launch("gate_gradient", x.dtype, columns.sums_of(images), arguments)?;
+    if chunks > 1 {
+        let arguments = args![&partial, gate, &dgate, images, chunks, c, kind];
+        queue.launch("gate_gradient_final", x.dtype, Grid::over(images * c), arguments)?;
+    }
+    Ok(dgate)
 }
 
 /// The elements of an image, and its channels.
@@ -155,6 +202,13 @@ pub fn squeeze_excite(x: &Tensor, open: Activation, excite: impl FnOnce(&Tensor)
 /// What the gate's backward pass leaves to the squeeze's, which always comes later: the output's gradient and the gate.
 type Late = Arc<Mutex<Option<(Tensor, Tensor)>>>;
 
+fn take(late: &Late) -> Candle<(Tensor, Tensor)> {
+    match late.lock().ok().and_then(|mut late| late.take()) {
+        Some(left) => Ok(left),
+        None => candle_core::bail!("the squeeze's backward pass came before the gate's"),
+    }
+}
+
 /// The mean over height and width; its gradient is that of both uses of `x`.
 struct Squeeze {
     open: Activation,
@@ -177,9 +231,7 @@ impl Op<1> for Squeeze {
     }
 
     fn cpu_gradients(&self, [x]: [&Tensor; 1], _y: &Tensor, dmeans: &Tensor) -> Candle<[Option<Tensor>; 1]> {
-        let Some((dy, gate)) = self.late.lock().ok().and_then(|mut late| late.take()) else {
-            candle_core::bail!("the squeeze's backward pass came before the gate's")
-        };
+        let (dy, gate) = take(&self.late)?;
         let (_, h, w, c) = x.dims4()?;
         let dmeans = (dmeans / (h * w) as f64)?.contiguous()?;
         let (dys, gates, dmeans) = (Values::of(&dy)?, Values::of(&gate)?, Values::of(&dmeans)?);
@@ -190,6 +242,23 @@ impl Op<1> for Squeeze {
         });
         // SAFETY: the images cover all of `dx`.
         Ok([Some(Tensor::from_vec(unsafe { dx.done() }, x.shape(), x.device())?)])
+    }
+
+    fn gpu(&self, queue: &Queue, [x]: [View; 1]) -> Candle<Array> {
+        image_means_on_device(queue, x)
+    }
+
+    fn gpu_gradients(
+        &self,
+        queue: &Queue,
+        _inputs: [View; 1],
+        _y: View,
+        dy: View,
+        _needs: [bool; 1],
+    ) -> Candle<[Gradient; 1]> {
+        let (y_gradient, gate) = take(&self.late)?;
+        let dx = gated(queue, queue.view(&y_gradient)?, queue.view(&gate)?, Some(dy), self.open)?;
+        Ok([Gradient::New(dx)])
     }
 }
 
@@ -212,9 +281,28 @@ impl Op<2> for Excite {
         });
         // SAFETY: the images cover all of `dgate`.
         let dgate = Tensor::from_vec(unsafe { dgate.done() }, gate.shape(), gate.device())?;
+        Ok([None, Some(dgate)])
+    }
+
+    fn leave(&self, [_, gate]: [&Tensor; 2], dy: &Tensor) {
         if let Ok(mut late) = self.late.lock() {
             *late = Some((dy.clone(), gate.detach()));
         }
-        Ok([None, Some(dgate)])
+    }
+
+    fn gpu(&self, queue: &Queue, [x, gate]: [View; 2]) -> Candle<Array> {
+        gated(queue, x, gate, None, self.open)
+    }
+
+    fn gpu_gradients(
+        &self,
+        queue: &Queue,
+        [x, gate]: [View; 2],
+        _y: View,
+        dy: View,
+        needs: [bool; 2],
+    ) -> Candle<[Gradient; 2]> {
+        let dgate = Gradient::needed(needs[1], || gate_gradient_on_device(queue, x, gate, dy, self.open))?;
+        Ok([Gradient::None, dgate])
     }
 }

@@ -4,10 +4,16 @@ use super::{
     memory::{Fresh, Slot, Values},
     simd::vectorized,
 };
-use crate::error::{Error, Result};
-use crate::tensor::ops::op::{Given, Op, apply3};
+use crate::{
+    error::{Error, Result},
+    tensor::{
+        gpu::{Array, Columns, Grid, Queue, View, args},
+        ops::op::{Given, Gradient, Op, apply3},
+    },
+};
 use candle_core::{DType, Result as Candle, Shape, Tensor};
 use rayon::prelude::*;
+use std::sync::OnceLock;
 
 /// `torch.nn.functional.layer_norm` over the last axis: `(x - mean) / sqrt(var + eps) * weight + bias` with each row's own
 /// mean and biased variance; `affine` is `(weight, bias)`, `(C)` each, ones and zeros where `None`.
@@ -22,12 +28,14 @@ pub fn layer_norm(x: &Tensor, affine: Option<(&Tensor, &Tensor)>, eps: f64) -> R
         Some((weight, bias)) => (weight.clone(), bias.clone()),
         None => (Tensor::ones(width, DType::F32, x.device())?, Tensor::zeros(width, DType::F32, x.device())?),
     };
-    Ok(apply3(LayerNorm { width, eps: eps as f32 }, [x, &weight, &bias])?)
+    Ok(apply3(LayerNorm { width, eps: eps as f32, statistics: OnceLock::new() }, [x, &weight, &bias])?)
 }
 
 struct LayerNorm {
     width: usize,
     eps: f32,
+    /// Each row's mean and 1 / sqrt(var + eps), as a GPU's forward pass found them.
+    statistics: OnceLock<Array>,
 }
 
 /// Elements of one task's rows: fixed, so that the sums over rows do not depend on the number of threads.
@@ -86,6 +94,47 @@ impl Op<3> for LayerNorm {
             like.track_op().then(|| Tensor::from_vec(values, like.shape(), like.device())).transpose()
         };
         Ok([tensor(dx, x)?, tensor(dweight, weight)?, tensor(dbias, bias)?])
+    }
+
+    fn gpu(&self, queue: &Queue, [x, weight, bias]: [View; 3]) -> Candle<Array> {
+        let y = queue.array(x.shape.clone(), x.dtype)?;
+        let columns = Columns::of(x, &[]);
+        let (rows, wide) = (columns.rows, i32::from(columns.wide));
+        let statistics = queue.array((rows, 2), DType::F32)?;
+        let arguments = args![x, weight, bias, &y, &statistics, rows, self.width, self.eps, wide];
+        queue.launch("layer_norm", x.dtype, Grid::warps(rows), arguments)?;
+        let _ = self.statistics.set(statistics);
+        Ok(y)
+    }
+
+    fn gpu_gradients(
+        &self,
+        queue: &Queue,
+        [x, weight, _bias]: [View; 3],
+        _y: View,
+        dy: View,
+        needs: [bool; 3],
+    ) -> Candle<[Gradient; 3]> {
+        let Some(statistics) = self.statistics.get() else {
+            candle_core::bail!("layer_norm went backward before forward")
+        };
+        let columns = Columns::of(x, &[Some(dy)]);
+        let (rows, wide) = (columns.rows, i32::from(columns.wide));
+        let dx = Gradient::needed(needs[0], || {
+            let dx = queue.array(x.shape.clone(), x.dtype)?;
+            let arguments = args![x, dy, weight, statistics, &dx, rows, self.width, wide];
+            queue.launch("layer_norm_gradient", x.dtype, Grid::warps(rows), arguments)?;
+            Ok(dx)
+        })?;
+        if !needs[1] && !needs[2] {
+            return Ok([dx, Gradient::None, Gradient::None]);
+        }
+        let partial = queue.array((columns.chunks(), 2, self.width), DType::F32)?;
+        let arguments = args![x, dy, statistics, &partial, rows, self.width, wide];
+        queue.launch("layer_norm_sums", x.dtype, columns.sums(), arguments)?;
+        let (dweight, dbias) = (queue.array(self.width, DType::F32)?, queue.array(self.width, DType::F32)?);
+        queue.final_sums(&partial, x.dtype, &dweight, Some(&dbias))?;
+        Ok([dx, Gradient::New(dweight), Gradient::New(dbias)])
     }
 }
 

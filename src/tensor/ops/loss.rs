@@ -5,13 +5,18 @@ use super::{
     memory::{Fresh, Slot, Values},
     simd::vectorized,
 };
-use crate::error::{Error, Result};
-use crate::tensor::ops::op::{Given, Op, apply1};
-use candle_core::{Result as Candle, Shape, Tensor};
+use crate::{
+    error::{Error, Result},
+    tensor::{
+        gpu::{Array, Grid, Queue, View, args},
+        ops::op::{Given, Gradient, Op, apply1},
+    },
+};
+use candle_core::{DType, Result as Candle, Shape, Tensor};
 use rayon::prelude::*;
 
 /// Cross entropy against probabilities: `-sum_c weight_c target_c log softmax(logits)_c` for each sample.
-/// `logits` and `targets` `(N, C)`, `weights (C)`; returns `(N)`. No gradient flows into targets or weights.
+/// `logits` and `targets` `(N, C)`, `weights (C)`; returns `(N)`, f32 whatever the type of the logits. No gradient flows into targets or weights.
 pub fn soft_cross_entropy(logits: &Tensor, targets: &Tensor, weights: Option<&Tensor>) -> Result<Tensor> {
     let (_, classes) = logits.dims2()?;
     let weighted = weights.is_none_or(|weights| weights.dims() == [classes]);
@@ -23,20 +28,26 @@ pub fn soft_cross_entropy(logits: &Tensor, targets: &Tensor, weights: Option<&Te
             weights.map(Tensor::dims)
         )));
     }
+    let targets = exact(targets)?;
     let targets = match weights {
-        Some(weights) => targets.detach().broadcast_mul(&weights.detach())?,
-        None => targets.detach().contiguous()?,
+        Some(weights) => targets.broadcast_mul(&exact(weights)?)?,
+        None => targets,
     };
     Ok(apply1(SoftCrossEntropy { targets, classes }, logits)?)
 }
 
 /// Binary cross entropy of each logit against its target, stable for large logits: `max(x,0) - x t + log(1 + e^-|x|)`.
-/// Any shape; returns the same shape. No gradient flows into targets.
+/// Any shape; returns the same shape in f32. No gradient flows into targets.
 pub fn bce_with_logits(logits: &Tensor, targets: &Tensor) -> Result<Tensor> {
     if targets.dims() != logits.dims() {
         return Err(Error::bug(format!("bce_with_logits: logits {:?}, targets {:?}", logits.dims(), targets.dims())));
     }
-    Ok(apply1(BceWithLogits { targets: targets.detach().contiguous()? }, logits)?)
+    Ok(apply1(BceWithLogits { targets: exact(targets)? }, logits)?)
+}
+
+/// Off the tape, in f32 whatever the type of the logits.
+fn exact(tensor: &Tensor) -> Candle<Tensor> {
+    tensor.detach().to_dtype(DType::F32)?.contiguous()
 }
 
 struct SoftCrossEntropy {
@@ -67,6 +78,29 @@ impl Op<1> for SoftCrossEntropy {
         });
         // SAFETY: the samples cover all of `dx`.
         Ok([Some(Tensor::from_vec(unsafe { dx.done() }, x.shape(), x.device())?)])
+    }
+
+    fn gpu(&self, queue: &Queue, [x]: [View; 1]) -> Candle<Array> {
+        let rows = x.count() / self.classes;
+        let losses = queue.array(rows, DType::F32)?;
+        let arguments = args![x, queue.view(&self.targets)?, &losses, rows, self.classes];
+        queue.launch("soft_cross_entropy", x.dtype, Grid::warps(rows), arguments)?;
+        Ok(losses)
+    }
+
+    fn gpu_gradients(
+        &self,
+        queue: &Queue,
+        [x]: [View; 1],
+        _y: View,
+        dy: View,
+        _needs: [bool; 1],
+    ) -> Candle<[Gradient; 1]> {
+        let rows = x.count() / self.classes;
+        let dx = queue.array(x.shape.clone(), x.dtype)?;
+        let arguments = args![x, queue.view(&self.targets)?, dy, &dx, rows, self.classes];
+        queue.launch("soft_cross_entropy_gradient", x.dtype, Grid::warps(rows), arguments)?;
+        Ok([Gradient::New(dx)])
     }
 }
 
@@ -132,6 +166,27 @@ impl Op<1> for BceWithLogits {
         let triples = xs.iter().zip(targets.iter()).zip(ds.iter());
         let dx = triples.map(|((&x, &target), &d)| d * (super::function::sigmoid(x) - target)).collect();
         Ok([Some(Tensor::from_vec(dx, x.shape(), x.device())?)])
+    }
+
+    fn gpu(&self, queue: &Queue, [x]: [View; 1]) -> Candle<Array> {
+        let losses = queue.array(x.shape.clone(), DType::F32)?;
+        let arguments = args![x, queue.view(&self.targets)?, &losses, x.count()];
+        queue.launch("bce_with_logits", x.dtype, Grid::over(x.count()), arguments)?;
+        Ok(losses)
+    }
+
+    fn gpu_gradients(
+        &self,
+        queue: &Queue,
+        [x]: [View; 1],
+        _y: View,
+        dy: View,
+        _needs: [bool; 1],
+    ) -> Candle<[Gradient; 1]> {
+        let dx = queue.array(x.shape.clone(), x.dtype)?;
+        let arguments = args![x, queue.view(&self.targets)?, dy, &dx, x.count()];
+        queue.launch("bce_with_logits_gradient", x.dtype, Grid::over(x.count()), arguments)?;
+        Ok([Gradient::New(dx)])
     }
 }
 

@@ -17,6 +17,9 @@ pub trait Op<const N: usize>: Send + Sync + 'static {
     /// The inputs' gradients on the CPU, at least of those on the tape; `y` and `dy` are the output and its gradient.
     fn cpu_gradients(&self, inputs: [&Tensor; N], y: &Tensor, dy: &Tensor) -> Result<[Option<Tensor>; N]>;
 
+    /// Called before the gradients are computed: for an operation that leaves part of them to another.
+    fn leave(&self, _inputs: [&Tensor; N], _dy: &Tensor) {}
+
     /// The output on a GPU.
     fn gpu(&self, _queue: &Queue, _inputs: [View; N]) -> Result<Array> {
         candle_core::bail!("no GPU side yet: {}", self.name())
@@ -148,6 +151,7 @@ impl<O> Node<O> {
     {
         let dy = dy.contiguous()?;
         let needs = inputs.map(Tensor::track_op);
+        self.0.leave(inputs, &dy);
         let Some(queue) = Queue::of(y)? else {
             let mut gradients = self.0.cpu_gradients(inputs, y, &dy)?;
             gradients

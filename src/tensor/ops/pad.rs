@@ -1,8 +1,13 @@
 //! Borders around images.
 
 use super::memory::Values;
-use crate::error::{Error, Result};
-use crate::tensor::ops::op::{Given, Op, apply1};
+use crate::{
+    error::{Error, Result},
+    tensor::{
+        gpu::{Arg, Array, Columns, Queue, View, args},
+        ops::op::{Given, Gradient, Op, apply1},
+    },
+};
 use candle_core::{Result as Candle, Shape, Tensor};
 use rayon::prelude::*;
 
@@ -41,6 +46,13 @@ impl Pad {
         (y * width + self.borders[1][0]) * c
     }
 
+    /// What the kernels know of it: where the input lies, both sizes, and the columns.
+    fn places(&self, columns: Columns) -> Vec<Arg> {
+        let ((_, height, width, _), [_, h, w, _]) = (self.output_shape(), self.sizes);
+        let sizes = [self.borders[0][0], self.borders[1][0], h, w, height, width].map(|size| Arg::Int(size as i32));
+        [&sizes[..], args![columns.rows, columns.channels, i32::from(columns.wide)]].concat()
+    }
+
     fn row(&self) -> usize {
         self.sizes[2] * self.sizes[3]
     }
@@ -72,5 +84,28 @@ impl Op<1> for Pad {
         let rows = dx.par_chunks_mut(self.row()).enumerate();
         rows.for_each(|(row, dx)| dx.copy_from_slice(&dys[self.start(row)..][..self.row()]));
         Ok([Some(Tensor::from_vec(dx, x.shape(), x.device())?)])
+    }
+
+    fn gpu(&self, queue: &Queue, [x]: [View; 1]) -> Candle<Array> {
+        let y = queue.array(self.output_shape(), x.dtype)?;
+        let columns = Columns::of(y.view(), &[Some(x)]);
+        let arrays = args![x, &y, self.value];
+        queue.launch("pad", x.dtype, columns.each(), &[arrays, &self.places(columns)[..]].concat())?;
+        Ok(y)
+    }
+
+    fn gpu_gradients(
+        &self,
+        queue: &Queue,
+        [x]: [View; 1],
+        _y: View,
+        dy: View,
+        _needs: [bool; 1],
+    ) -> Candle<[Gradient; 1]> {
+        let dx = queue.array(x.shape.clone(), x.dtype)?;
+        let columns = Columns::of(dx.view(), &[Some(dy)]);
+        let arguments = [args![dy, &dx], &self.places(columns)[..]].concat();
+        queue.launch("pad_gradient", x.dtype, columns.each(), &arguments)?;
+        Ok([Gradient::New(dx)])
     }
 }

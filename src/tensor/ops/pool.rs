@@ -5,9 +5,14 @@ use super::{
     memory::{Fresh, Slot, Values},
     simd::vectorized,
 };
-use crate::error::{Error, Result};
-use crate::tensor::ops::op::{Given, Op, apply1};
-use candle_core::{Result as Candle, Shape, Tensor};
+use crate::{
+    error::{Error, Result},
+    tensor::{
+        gpu::{Arg, Array, Columns, Grid, Queue, View, args},
+        ops::op::{Given, Gradient, Op, apply1},
+    },
+};
+use candle_core::{DType, Result as Candle, Shape, Tensor};
 use rayon::prelude::*;
 use std::sync::OnceLock;
 
@@ -17,7 +22,7 @@ pub fn max_pool2d(x: &Tensor, window: Window) -> Result<Tensor> {
     if window.kernel[0] * window.kernel[1] > 256 {
         return Err(Error::bug(format!("max_pool2d remembers at most 256 places, the window is {:?}", window.kernel)));
     }
-    Ok(apply1(MaxPool { sizes, winners: OnceLock::new() }, x)?)
+    Ok(apply1(MaxPool { sizes, winners: OnceLock::new(), winners_on_device: OnceLock::new() }, x)?)
 }
 
 /// `torch.nn.AvgPool2d` (padding counts as zeros, `count_include_pad = true`).
@@ -27,7 +32,7 @@ pub fn avg_pool2d(x: &Tensor, window: Window) -> Result<Tensor> {
         return Err(Error::bug(format!("avg_pool2d has no dilation, the window is {window:?}")));
     }
     let shares = [0, 1].map(|axis| vec![1.0 / window.kernel[axis] as f32; sizes.output[axis]]);
-    Ok(apply1(AvgPool { sizes, shares }, x)?)
+    Ok(apply1(AvgPool { sizes, shares, seen: false }, x)?)
 }
 
 /// `torch.nn.AvgPool2d` with `ceil_mode = true` and `count_include_pad = false`: windows may reach beyond the image, as
@@ -47,7 +52,7 @@ pub fn avg_pool2d_ceil(x: &Tensor, window: Window) -> Result<Tensor> {
         let seen = |at: &usize| (0..window.kernel[axis]).filter(|&tap| sizes.source(axis, *at, tap).is_some()).count();
         (0..sizes.output[axis]).map(|at| 1.0 / seen(&at) as f32).collect()
     });
-    Ok(apply1(AvgPool { sizes, shares }, x)?)
+    Ok(apply1(AvgPool { sizes, shares, seen: true }, x)?)
 }
 
 /// The mean over height and width: `(N, H, W, C)` to `(N, C)`.
@@ -91,6 +96,14 @@ impl Sizes {
         (self.batch, self.output[0], self.output[1], self.channels).into()
     }
 
+    /// What the kernels know of a pool: the columns they walk and the sizes.
+    fn arguments(&self, columns: Columns) -> Vec<Arg> {
+        let window = &self.window;
+        let sizes = [self.input, self.output, window.kernel, window.stride, window.padding, window.dilation];
+        let sizes = sizes.into_iter().flatten().map(|size| Arg::Int(size as i32));
+        args![columns.rows, columns.channels, i32::from(columns.wide)].iter().copied().chain(sizes).collect()
+    }
+
     fn output_row(&self) -> usize {
         self.output[1] * self.channels
     }
@@ -119,6 +132,8 @@ struct MaxPool {
     sizes: Sizes,
     /// The tap that won, for each output element.
     winners: OnceLock<Vec<u8>>,
+    /// The same where a GPU found them.
+    winners_on_device: OnceLock<Array>,
 }
 
 impl Op<1> for MaxPool {
@@ -148,6 +163,34 @@ impl Op<1> for MaxPool {
         rows.for_each(|(row, dx)| max_backward_row(s, row, &dys, winners, dx));
         // SAFETY: the rows cover all of `dx`, and each is cleared first.
         Ok([Some(Tensor::from_vec(unsafe { dx.done() }, x.shape(), x.device())?)])
+    }
+
+    fn gpu(&self, queue: &Queue, [x]: [View; 1]) -> Candle<Array> {
+        let y = queue.array(self.sizes.output_shape(), x.dtype)?;
+        let winners = queue.array(self.sizes.output_shape(), DType::U8)?;
+        let columns = Columns::of(y.view(), &[Some(x), Some(winners.view())]);
+        let arguments = [args![x, &y, &winners], &self.sizes.arguments(columns)[..]].concat();
+        queue.launch("max_pool", x.dtype, columns.each(), &arguments)?;
+        let _ = self.winners_on_device.set(winners);
+        Ok(y)
+    }
+
+    fn gpu_gradients(
+        &self,
+        queue: &Queue,
+        [x]: [View; 1],
+        _y: View,
+        dy: View,
+        _needs: [bool; 1],
+    ) -> Candle<[Gradient; 1]> {
+        let Some(winners) = self.winners_on_device.get() else {
+            candle_core::bail!("max_pool2d went backward before forward")
+        };
+        let dx = queue.array(x.shape.clone(), x.dtype)?;
+        let columns = Columns::of(dx.view(), &[Some(dy), Some(winners.view())]);
+        let arguments = [args![dy, winners, &dx], &self.sizes.arguments(columns)[..]].concat();
+        queue.launch("max_pool_gradient", x.dtype, columns.each(), &arguments)?;
+        Ok([Gradient::New(dx)])
     }
 }
 
@@ -280,6 +323,8 @@ struct AvgPool {
     sizes: Sizes,
     /// Along each axis, the weight of a pixel in each output's mean.
     shares: [Vec<f32>; 2],
+    /// Whether a mean is over the pixels that a window sees rather than over all its places.
+    seen: bool,
 }
 
 impl Op<1> for AvgPool {
@@ -308,6 +353,29 @@ impl Op<1> for AvgPool {
         // SAFETY: the rows cover all of `dx`.
         Ok([Some(Tensor::from_vec(unsafe { dx.done() }, x.shape(), x.device())?)])
     }
+
+    fn gpu(&self, queue: &Queue, [x]: [View; 1]) -> Candle<Array> {
+        let y = queue.array(self.sizes.output_shape(), x.dtype)?;
+        let columns = Columns::of(y.view(), &[Some(x)]);
+        let arguments = [args![x, &y, i32::from(self.seen)], &self.sizes.arguments(columns)[..]].concat();
+        queue.launch("avg_pool", x.dtype, columns.each(), &arguments)?;
+        Ok(y)
+    }
+
+    fn gpu_gradients(
+        &self,
+        queue: &Queue,
+        [x]: [View; 1],
+        _y: View,
+        dy: View,
+        _needs: [bool; 1],
+    ) -> Candle<[Gradient; 1]> {
+        let dx = queue.array(x.shape.clone(), x.dtype)?;
+        let columns = Columns::of(dx.view(), &[Some(dy)]);
+        let arguments = [args![dy, &dx, i32::from(self.seen)], &self.sizes.arguments(columns)[..]].concat();
+        queue.launch("avg_pool_gradient", x.dtype, columns.each(), &arguments)?;
+        Ok([Gradient::New(dx)])
+    }
 }
 
 struct GlobalAvgPool;
@@ -331,6 +399,42 @@ impl Op<1> for GlobalAvgPool {
         // SAFETY: the images cover all of `dx`.
         Ok([Some(Tensor::from_vec(unsafe { dx.done() }, x.shape(), x.device())?)])
     }
+
+    fn gpu(&self, queue: &Queue, [x]: [View; 1]) -> Candle<Array> {
+        image_means_on_device(queue, x)
+    }
+
+    fn gpu_gradients(
+        &self,
+        queue: &Queue,
+        [x]: [View; 1],
+        _y: View,
+        dy: View,
+        _needs: [bool; 1],
+    ) -> Candle<[Gradient; 1]> {
+        let (images, h, w, c) = x.shape.dims4()?;
+        let dx = queue.array(x.shape.clone(), x.dtype)?;
+        let columns = Columns::of(dx.view(), &[Some(dy)]).with_rows(h * w);
+        let arguments = args![dy, &dx, images, h * w, c, i32::from(columns.wide)];
+        queue.launch("image_means_gradient", x.dtype, columns.each_of(images), arguments)?;
+        Ok([Gradient::New(dx)])
+    }
+}
+
+/// [`image_means`] on a GPU.
+pub fn image_means_on_device(queue: &Queue, x: View) -> Candle<Array> {
+    let (images, h, w, c) = x.shape.dims4()?;
+    let columns = Columns::of(x, &[]).with_rows(h * w);
+    let chunks = columns.chunks_of(images);
+    let partial = queue.array((images, chunks, c), DType::F32)?;
+    let means = queue.array((images, c), x.dtype)?;
+    let arguments = args![x, &partial, &means, images, h * w, c, i32::from(columns.wide)];
+    queue.launch("image_means", x.dtype, columns.sums_of(images), arguments)?;
+    if chunks > 1 {
+        let arguments = args![&partial, &means, images, chunks, h * w, c];
+        queue.launch("image_means_final", x.dtype, Grid::over(images * c), arguments)?;
+    }
+    Ok(means)
 }
 
 /// The mean of each image's pixels: `(N, H, W, C)` to `(N, C)`.

@@ -5,9 +5,14 @@ use super::{
     memory::{Fresh, Slot, Values},
     simd::vectorized,
 };
-use crate::error::{Error, Result};
-use crate::tensor::ops::op::{Given, Op, apply3};
-use candle_core::{Result as Candle, Shape, Tensor};
+use crate::{
+    error::{Error, Result},
+    tensor::{
+        gpu::{Array, Columns, Queue, View, args},
+        ops::op::{Given, Gradient, Op, apply3},
+    },
+};
+use candle_core::{DType, Result as Candle, Shape, Tensor};
 use rayon::prelude::*;
 
 /// `shortcut + scale * x`: `x` and `shortcut` `(.., C)`, one factor a channel in `scale (C)`. Touvron et al. 2021,
@@ -64,6 +69,36 @@ impl Op<3> for ScaleAdd {
             Tensor::from_vec(sums, scale.shape(), scale.device())
         });
         Ok([Some(dx), dscale.transpose()?, Some(dy.clone())])
+    }
+
+    fn gpu(&self, queue: &Queue, [x, scale, shortcut]: [View; 3]) -> Candle<Array> {
+        let y = queue.array(x.shape.clone(), x.dtype)?;
+        let columns = Columns::of(x, &[Some(shortcut)]);
+        let arguments = args![x, scale, shortcut, &y, columns.rows, columns.channels, i32::from(columns.wide)];
+        queue.launch("scale_add", x.dtype, columns.each(), arguments)?;
+        Ok(y)
+    }
+
+    fn gpu_gradients(
+        &self,
+        queue: &Queue,
+        [x, scale, _shortcut]: [View; 3],
+        _y: View,
+        dy: View,
+        needs: [bool; 3],
+    ) -> Candle<[Gradient; 3]> {
+        let columns = Columns::of(x, &[Some(dy)]);
+        let partial = queue.array((columns.chunks(), columns.channels), DType::F32)?;
+        let dx = needs[0].then(|| queue.array(x.shape.clone(), x.dtype)).transpose()?;
+        let (rows, wide) = (columns.rows, i32::from(columns.wide));
+        let arguments = args![x, scale, dy, dx.as_ref(), &partial, rows, columns.channels, wide];
+        queue.launch("scale_add_gradient", x.dtype, columns.sums(), arguments)?;
+        let dscale = Gradient::needed(needs[1], || {
+            let dscale = queue.array(scale.shape.clone(), DType::F32)?;
+            queue.final_sums(&partial, x.dtype, &dscale, None)?;
+            Ok(dscale)
+        })?;
+        Ok([dx.into(), dscale, if needs[2] { Gradient::Same } else { Gradient::None }])
     }
 }
 

@@ -1,9 +1,14 @@
 //! The token sequence of a vision transformer.
 
 use super::memory::Values;
-use crate::error::{Error, Result};
-use crate::tensor::ops::op::{Given, Op, apply3};
-use candle_core::{Result as Candle, Shape, Tensor};
+use crate::{
+    error::{Error, Result},
+    tensor::{
+        gpu::{Array, Columns, Queue, View, args},
+        ops::op::{Given, Gradient, Op, apply3},
+    },
+};
+use candle_core::{DType, Result as Candle, Shape, Tensor};
 use rayon::prelude::*;
 
 /// The class token in front of the patches, and each token's position added: `patches (N, T, C)`, `class (1, 1, C)`,
@@ -60,5 +65,41 @@ impl Op<3> for Tokens {
         let dpositions = Tensor::from_vec(sums, positions.shape(), positions.device())?;
         let dpatches = patches.track_op().then(|| dy.narrow(1, 1, count)?.contiguous()).transpose()?;
         Ok([dpatches, Some(dclass), Some(dpositions)])
+    }
+
+    fn gpu(&self, queue: &Queue, [patches, class, positions]: [View; 3]) -> Candle<Array> {
+        let (images, count, width) = patches.shape.dims3()?;
+        let y = queue.array((images, count + 1, width), patches.dtype)?;
+        let columns = Columns::of(y.view(), &[Some(patches)]);
+        let arguments = args![patches, class, positions, &y, count, columns.rows, width, i32::from(columns.wide)];
+        queue.launch("tokens", patches.dtype, columns.each(), arguments)?;
+        Ok(y)
+    }
+
+    fn gpu_gradients(
+        &self,
+        queue: &Queue,
+        [patches, class, positions]: [View; 3],
+        _y: View,
+        dy: View,
+        needs: [bool; 3],
+    ) -> Candle<[Gradient; 3]> {
+        let (images, count, width) = patches.shape.dims3()?;
+        let dpatches = Gradient::needed(needs[0], || {
+            let dpatches = queue.array(patches.shape.clone(), patches.dtype)?;
+            let columns = Columns::of(dpatches.view(), &[Some(dy)]);
+            let arguments = args![dy, &dpatches, count, columns.rows, width, i32::from(columns.wide)];
+            queue.launch("tokens_patches", patches.dtype, columns.each(), arguments)?;
+            Ok(dpatches)
+        })?;
+        if !needs[1] && !needs[2] {
+            return Ok([dpatches, Gradient::None, Gradient::None]);
+        }
+        let [dclass, dpositions] = [class, positions].map(|input| queue.array(input.shape.clone(), DType::F32));
+        let (dclass, dpositions) = (dclass?, dpositions?);
+        let columns = Columns::of(dy, &[]).with_rows(count + 1);
+        let arguments = args![dy, &dpositions, &dclass, images, columns.rows, width, i32::from(columns.wide)];
+        queue.launch("tokens_positions", patches.dtype, columns.each(), arguments)?;
+        Ok([dpatches, Gradient::New(dclass), Gradient::New(dpositions)])
     }
 }

@@ -4,8 +4,13 @@ use super::{
     memory::{Fresh, Slot, Values},
     simd::vectorized,
 };
-use crate::error::{Error, Result};
-use crate::tensor::ops::op::{Given, Op, apply1};
+use crate::{
+    error::{Error, Result},
+    tensor::{
+        gpu::{Array, Columns, Queue, View, args},
+        ops::op::{Given, Gradient, Op, apply1},
+    },
+};
 use candle_core::{Result as Candle, Shape, Tensor};
 use rayon::prelude::*;
 
@@ -41,6 +46,31 @@ impl Op<1> for UpsampleNearest2x {
         rows.for_each(|(dx, dy)| gather_row(dx, dy, c));
         // SAFETY: the rows cover all of `dx`.
         Ok([Some(Tensor::from_vec(unsafe { dx.done() }, x.shape(), x.device())?)])
+    }
+
+    fn gpu(&self, queue: &Queue, [x]: [View; 1]) -> Candle<Array> {
+        let (n, h, w, c) = x.shape.dims4()?;
+        let y = queue.array((n, 2 * h, 2 * w, c), x.dtype)?;
+        let columns = Columns::of(y.view(), &[Some(x)]);
+        let arguments = args![x, &y, h as i32, w as i32, columns.rows, c, i32::from(columns.wide)];
+        queue.launch("upsample", x.dtype, columns.each(), arguments)?;
+        Ok(y)
+    }
+
+    fn gpu_gradients(
+        &self,
+        queue: &Queue,
+        [x]: [View; 1],
+        _y: View,
+        dy: View,
+        _needs: [bool; 1],
+    ) -> Candle<[Gradient; 1]> {
+        let (_, h, w, c) = x.shape.dims4()?;
+        let dx = queue.array(x.shape.clone(), x.dtype)?;
+        let columns = Columns::of(dx.view(), &[Some(dy)]);
+        let arguments = args![dy, &dx, h as i32, w as i32, columns.rows, c, i32::from(columns.wide)];
+        queue.launch("upsample_gradient", x.dtype, columns.each(), arguments)?;
+        Ok([Gradient::New(dx)])
     }
 }
 

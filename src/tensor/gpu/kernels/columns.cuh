@@ -33,21 +33,27 @@ template <int W> DEVICE void load_channels(const float *p, Count channel, float 
     for (int i = 0; i < W; ++i) values[i] = p[channel + i];
 }
 
-// Adds up a block's threads with the same channels and writes the sums of this block's rows: `partial` is
-// (gridDim.y, channels). All threads of the block must call it.
-template <int W> DEVICE void write_partial(float (&sums)[W], float *partial, Count channels) {
+// Adds up a block's threads with the same channels and writes the sums of this block's rows as a row of `partial`
+// (gridDim.y, width) from `column` on, where that is `inside`. All threads of the block must call it.
+template <int W>
+DEVICE void write_partial_at(float (&sums)[W], float *partial, Count width, Count column, bool inside) {
     DYNAMIC_SHARED(float, shared);
-    int width = blockDim.x * W;
-    Count channel = first_channel<W>();
+    int across = blockDim.x * W;
     __syncthreads();
-    for (int i = 0; i < W; ++i) shared[threadIdx.y * width + threadIdx.x * W + i] = sums[i];
+    for (int i = 0; i < W; ++i) shared[threadIdx.y * across + threadIdx.x * W + i] = sums[i];
     __syncthreads();
-    if (threadIdx.y > 0 || channel >= channels) return;
+    if (threadIdx.y > 0 || !inside) return;
     for (int i = 0; i < W; ++i) {
         float total = 0;
-        for (unsigned y = 0; y < blockDim.y; ++y) total += shared[y * width + threadIdx.x * W + i];
-        partial[blockIdx.y * channels + channel + i] = total;
+        for (unsigned y = 0; y < blockDim.y; ++y) total += shared[y * across + threadIdx.x * W + i];
+        partial[blockIdx.y * width + column + i] = total;
     }
+}
+
+// The same of `partial` (gridDim.y, channels).
+template <int W> DEVICE void write_partial(float (&sums)[W], float *partial, Count channels) {
+    Count channel = first_channel<W>();
+    write_partial_at<W>(sums, partial, channels, channel, channel < channels);
 }
 
 DEVICE double sum_partials(const float *partial, Count chunks, Count channels, Count channel) {
@@ -78,8 +84,30 @@ KERNEL(column_sums_partial, const T *x, float *partial, Count rows, Count channe
     WIDE_OR_NARROW(column_sums_body, x, partial, rows, channels);
 }
 
-KERNEL(column_sums_final, const float *partial, float *sums, Count chunks, Count channels) {
-    FOR_EACH(channel, channels) sums[channel] = (float)sum_partials(partial, chunks, channels, channel);
+// A column's share of a sum in the threads of a block below each other, added up in the first of them.
+constexpr int MOST_DOWN = 32;
+DEVICE double sum_down(double share) {
+    SHARED double shares[MOST_DOWN][WARP];
+    __syncthreads();
+    shares[threadIdx.y][threadIdx.x] = share;
+    __syncthreads();
+    double total = 0;
+    for (unsigned y = 0; threadIdx.y == 0 && y < blockDim.y; ++y) total += shares[y][threadIdx.x];
+    return total;
+}
+
+// The sums of `partial` (chunks, channels), or of (chunks, 2, channels) where there is a `second`. Blocks are warps of
+// channels with threads below each other.
+KERNEL(column_sums_final, const float *partial, float *first, float *second, Count chunks, Count channels) {
+    Count width = second ? 2 * channels : channels, column = (Count)blockIdx.x * WARP + threadIdx.x;
+    double share = 0;
+    if (column < width) {
+        for (Count chunk = threadIdx.y; chunk < chunks; chunk += blockDim.y) share += (double)partial[chunk * width + column];
+    }
+    share = sum_down(share);
+    if (threadIdx.y > 0 || column >= width) return;
+    if (column < channels) first[column] = (float)share;
+    else second[column - channels] = (float)share;
 }
 
 template <int W> DEVICE void add_bias_body(T *y, const float *bias, Count rows, Count channels) {

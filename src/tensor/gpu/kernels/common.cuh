@@ -9,6 +9,7 @@
 #define KERNEL(name, ...) extern "C" __global__ void NAME(name)(__VA_ARGS__)
 #define DEVICE __device__ __forceinline__
 #define SHARED __shared__
+#define UNROLL _Pragma("unroll")
 #define DYNAMIC_SHARED(type, name) \
     extern __shared__ unsigned char dynamic_shared[]; \
     type *name = reinterpret_cast<type *>(dynamic_shared)
@@ -57,6 +58,11 @@ DEVICE bool packed(const void *p) { return ((unsigned long long)p & 15) == 0; }
 constexpr int WARP = 32;
 
 DEVICE float warp_sum(float x) {
+    for (int offset = WARP / 2; offset > 0; offset /= 2) x += __shfl_xor_sync(0xffffffffu, x, offset);
+    return x;
+}
+
+DEVICE double warp_sum(double x) {
     for (int offset = WARP / 2; offset > 0; offset /= 2) x += __shfl_xor_sync(0xffffffffu, x, offset);
     return x;
 }

@@ -1,18 +1,22 @@
 //! Group normalization, on the rows of batch normalization: within one image, channels of a group share their statistics.
 
 use super::{Back, Map, Moments, backward_rows, forward_rows, fresh_input_gradient, sums_of_blocks};
-use crate::tensor::ops::op::{Given, Op, apply3};
 use crate::{
     error::{Error, Result},
-    tensor::ops::{
-        Activation,
-        function::with_function,
-        lanes::Lanes,
-        memory::{Fresh, Values},
+    tensor::{
+        gpu::{Array, Columns, Grid, Queue, View, args},
+        ops::{
+            Activation,
+            function::with_function,
+            lanes::Lanes,
+            memory::{Fresh, Values},
+            op::{Given, Gradient, Op, apply3},
+        },
     },
 };
-use candle_core::{Result as Candle, Shape, Tensor};
+use candle_core::{DType, Result as Candle, Shape, Tensor};
 use rayon::prelude::*;
+use std::sync::OnceLock;
 
 /// `act(torch.nn.functional.group_norm(x, groups, weight, bias, eps))` of images `(N, H, W, C)`; weight and bias `(C)`.
 pub fn group_norm(
@@ -27,7 +31,8 @@ pub fn group_norm(
         [_, h, w, c]
             if h * w * c > 0 && groups > 0 && c % groups == 0 && weight.dims() == [c] && bias.dims() == [c] =>
         {
-            let op = GroupNorm { image: h * w * c, channels: c, groups, activation, eps };
+            let on_device = OnceLock::new();
+            let op = GroupNorm { image: h * w * c, channels: c, groups, activation, eps, on_device };
             Ok(apply3(op, [x, weight, bias])?)
         }
         _ => Err(Error::bug(format!(
@@ -46,6 +51,8 @@ struct GroupNorm {
     groups: usize,
     activation: Activation,
     eps: f64,
+    /// Each image's groups' mean and 1 / sqrt(var + eps), as a GPU's forward pass found them.
+    on_device: OnceLock<Array>,
 }
 
 /// Each channel's group's mean and 1 / sqrt(var + eps).
@@ -166,5 +173,70 @@ impl Op<3> for GroupNorm {
         let [dweight, dbias] = affine.map(|sums| Tensor::from_iter(sums, x.device()));
         let dx = x.track_op().then(|| Tensor::from_vec(dx, x.shape(), x.device())).transpose()?;
         Ok([dx, Some(dweight?), Some(dbias?)])
+    }
+
+    fn gpu(&self, queue: &Queue, [x, weight, bias]: [View; 3]) -> Candle<Array> {
+        let y = queue.array(x.shape.clone(), x.dtype)?;
+        let statistics = self.statistics_on_device(queue, x)?;
+        let (images, pixels, columns) = self.walk(x, None);
+        let (kind, wide) = (self.activation as i32, i32::from(columns.wide));
+        let arguments = args![x, &statistics, weight, bias, &y, images, pixels, self.channels, self.groups, kind, wide];
+        queue.launch("group_norm", x.dtype, columns.each_of(images), arguments)?;
+        let _ = self.on_device.set(statistics);
+        Ok(y)
+    }
+
+    fn gpu_gradients(
+        &self,
+        queue: &Queue,
+        [x, weight, bias]: [View; 3],
+        _y: View,
+        dy: View,
+        needs: [bool; 3],
+    ) -> Candle<[Gradient; 3]> {
+        let Some(statistics) = self.on_device.get() else {
+            candle_core::bail!("group_norm went backward before forward")
+        };
+        let (channels, groups) = (self.channels, self.groups);
+        let (images, pixels, columns) = self.walk(x, Some(dy));
+        let (kind, wide) = (self.activation as i32, i32::from(columns.wide));
+        let chunks = columns.chunks_of(images);
+        let partial = queue.array((images, chunks, 2, channels), DType::F32)?;
+        let arguments = args![x, dy, statistics, weight, bias, &partial, images, pixels, channels, groups, kind, wide];
+        queue.launch("group_sums", x.dtype, columns.sums_of(images), arguments)?;
+        let (dweight, dbias) = (queue.array(channels, DType::F32)?, queue.array(channels, DType::F32)?);
+        let arguments = args![&partial, statistics, &dweight, &dbias, images, chunks, channels, groups];
+        queue.launch("group_affine", x.dtype, Columns::last(2 * channels), arguments)?;
+        let dx = Gradient::needed(needs[0], || {
+            let back = queue.array((images, groups, 2), DType::F32)?;
+            let arguments = args![&partial, statistics, weight, &back, images, chunks, pixels, channels, groups];
+            queue.launch("group_back", x.dtype, Grid::warps(images * groups), arguments)?;
+            let dx = queue.array(x.shape.clone(), x.dtype)?;
+            let arguments =
+                args![x, dy, statistics, weight, bias, &back, &dx, images, pixels, channels, groups, kind, wide];
+            queue.launch("group_gradient", x.dtype, columns.each_of(images), arguments)?;
+            Ok(dx)
+        })?;
+        Ok([dx, Gradient::New(dweight), Gradient::New(dbias)])
+    }
+}
+
+impl GroupNorm {
+    /// Images, their pixels, and how the kernels walk down one.
+    fn walk(&self, x: View, other: Option<View>) -> (usize, usize, Columns) {
+        let pixels = self.image / self.channels;
+        (x.count() / self.image, pixels, Columns::of(x, &[other]).with_rows(pixels))
+    }
+
+    fn statistics_on_device(&self, queue: &Queue, x: View) -> Candle<Array> {
+        let (images, pixels, columns) = self.walk(x, None);
+        let (channels, chunks) = (self.channels, columns.chunks_of(images));
+        let partial = queue.array((images, chunks, 2, channels), DType::F32)?;
+        let arguments = args![x, &partial, images, pixels, channels, i32::from(columns.wide)];
+        queue.launch("group_moments", x.dtype, columns.sums_of(images), arguments)?;
+        let statistics = queue.array((images, self.groups, 2), DType::F32)?;
+        let arguments = args![x, &partial, &statistics, images, chunks, pixels, channels, self.groups, self.eps as f32];
+        queue.launch("group_statistics", x.dtype, Grid::warps(images * self.groups), arguments)?;
+        Ok(statistics)
     }
 }
