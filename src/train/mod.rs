@@ -364,7 +364,8 @@ fn scheduled(spec: &RunSpec, clock: &Clock) -> (f64, Option<f64>) {
 }
 
 fn check_precision(job: &Job) -> Result<()> {
-    match (job.spec.precision, job.device.is_cpu()) {
+    let gpu = gpu::Queue::of_device(&job.device)?.is_some();
+    match (job.spec.precision, !gpu) {
         (Precision::Auto | Precision::F32, _) => Ok(()),
         (other, true) => Err(Error::user(format!(
             "precision {other:?} needs CUDA; the CPU computes in f32 (write \"auto\" or \"f32\")"

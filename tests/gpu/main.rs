@@ -19,3 +19,4 @@ mod norm;
 mod optim;
 mod pool;
 mod reshape;
+mod train;

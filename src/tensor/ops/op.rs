@@ -21,21 +21,17 @@ pub trait Op<const N: usize>: Send + Sync + 'static {
     fn leave(&self, _inputs: [&Tensor; N], _dy: &Tensor) {}
 
     /// The output on a GPU.
-    fn gpu(&self, _queue: &Queue, _inputs: [View; N]) -> Result<Array> {
-        candle_core::bail!("no GPU side yet: {}", self.name())
-    }
+    fn gpu(&self, queue: &Queue, inputs: [View; N]) -> Result<Array>;
 
     /// The gradients on a GPU, of those inputs that `needs` names.
     fn gpu_gradients(
         &self,
-        _queue: &Queue,
-        _inputs: [View; N],
-        _y: View,
-        _dy: View,
-        _needs: [bool; N],
-    ) -> Result<[Gradient; N]> {
-        candle_core::bail!("no GPU side yet: {}", self.name())
-    }
+        queue: &Queue,
+        inputs: [View; N],
+        y: View,
+        dy: View,
+        needs: [bool; N],
+    ) -> Result<[Gradient; N]>;
 }
 
 /// The gradient of an input on a GPU.

@@ -1,0 +1,102 @@
+//! Whole training runs: on a GPU the losses are those of the CPU.
+
+use crate::device::on_gpu;
+use runner::{
+    data::{self, Dataset, Decode, Interpolation},
+    event::{Event, Split},
+    spec::RunSpec,
+    tensor::Device,
+    train::{self, Job},
+};
+use serde_json::{Value, json};
+use std::sync::{OnceLock, atomic::AtomicBool};
+
+const SIZE: usize = 32;
+
+fn data() -> &'static Dataset {
+    static DATA: OnceLock<Dataset> = OnceLock::new();
+    DATA.get_or_init(|| {
+        let folder = tempfile::tempdir().unwrap();
+        let source = serde_json::from_value(json!({ "synthetic": { "train": 12, "val": 4, "size": SIZE } })).unwrap();
+        let decode = Decode { size: SIZE, interpolation: Interpolation::Bilinear };
+        data::open(&source, decode, folder.path(), &|_| {}).unwrap()
+    })
+}
+
+fn spec(backbone: &str, precision: &str, change: Value) -> RunSpec {
+    let mut spec = json!({
+        "data": { "synthetic": { "train": 12, "val": 4, "size": SIZE } },
+        "input": { "size": SIZE, "mean": [0.5, 0.5, 0.5], "std": [0.25, 0.25, 0.25] },
+        "backbone": { "name": backbone },
+        "precision": precision,
+        "optimizer": { "adam": { "lr": 1e-4 } },
+        "epochs": 1,
+        "batch_size": 4,
+        "log_every": 1,
+        "select": { "metric": "accuracy", "mode": "max" },
+        "augment": [
+            { "random_horizontal_flip": {} },
+            { "color_jitter": { "brightness": 0.5, "hue": 0.3 } },
+            { "mixup": { "alpha": 0.2 } },
+        ],
+    });
+    for (key, value) in change.as_object().unwrap() {
+        spec[key] = value.clone();
+    }
+    serde_json::from_value(spec).unwrap()
+}
+
+/// The training loss of each step and the validation loss.
+fn losses(spec: &RunSpec, device: &Device) -> (Vec<f64>, f64) {
+    let dir = tempfile::tempdir().unwrap();
+    let job = Job {
+        spec,
+        seed: 3,
+        data: data(),
+        device: device.clone(),
+        dir: dir.path(),
+        until: None,
+        threads: 1,
+        attempt: 1,
+        micro_batch: None,
+    };
+    let (mut steps, mut val) = (Vec::new(), f64::NAN);
+    let mut emit = |event: Event| {
+        match event {
+            Event::Step { values, .. } => steps.extend(values.get("loss")),
+            Event::Epoch { split: Split::Val, values, .. } => val = values["loss"],
+            _ => {}
+        }
+        Ok(())
+    };
+    train::run(&job, &mut emit, &AtomicBool::new(false)).unwrap();
+    (steps, val)
+}
+
+fn check(backbone: &str, precision: &str, tolerance: f64, change: Value) {
+    let (cpu, cpu_val) = losses(&spec(backbone, "f32", change.clone()), &Device::Cpu);
+    let (gpu, gpu_val) = on_gpu(|device| losses(&spec(backbone, precision, change), device));
+    assert_eq!(cpu.len(), gpu.len());
+    for (step, (cpu, gpu)) in cpu.iter().chain([&cpu_val]).zip(gpu.iter().chain([&gpu_val])).enumerate() {
+        let off = (cpu - gpu).abs() / cpu.abs().max(0.1);
+        assert!(off < tolerance, "{backbone} in {precision}, step {}: {gpu} and not {cpu}", step + 1);
+    }
+}
+
+#[test]
+fn resnet18() {
+    check("resnet18", "f32", 1e-3, json!({ "clip_grad_norm": 1.0, "ema": { "decay": 0.9 } }));
+    check("resnet18", "bf16", 5e-2, json!({}));
+    check("resnet18", "f16", 2e-2, json!({}));
+}
+
+#[test]
+fn efficientnet_b0() {
+    check("efficientnet_b0", "f32", 2e-3, json!({ "optimizer": { "adamw": { "lr": 1e-4 } } }));
+}
+
+#[test]
+fn vit_tiny() {
+    check("vit_tiny_patch16_224", "f32", 1e-3, json!({ "optimizer": { "sgd": { "lr": 1e-3, "momentum": 0.9 } } }));
+    check("vit_tiny_patch16_224", "bf16", 5e-2, json!({}));
+}
