@@ -5,7 +5,7 @@ use runner::{
     data::{self, Dataset, Decode, Interpolation},
     event::{Event, Split},
     spec::RunSpec,
-    tensor::Device,
+    tensor::{Device, gpu::Queue},
     train::{self, Job},
 };
 use serde_json::{Value, json};
@@ -46,8 +46,14 @@ fn spec(backbone: &str, precision: &str, change: Value) -> RunSpec {
     serde_json::from_value(spec).unwrap()
 }
 
-/// The training loss of each step and the validation loss.
+/// The training loss of each step and the validation loss. A driver is lent to one thread: all work stays on it.
 fn losses(spec: &RunSpec, device: &Device) -> (Vec<f64>, f64) {
+    let pool = rayon::ThreadPoolBuilder::new().num_threads(1).use_current_thread().build().unwrap();
+    pool.install(|| run(spec, device))
+}
+
+fn run(spec: &RunSpec, device: &Device) -> (Vec<f64>, f64) {
+    let on_gpu = Queue::of_device(device).unwrap().is_some();
     let dir = tempfile::tempdir().unwrap();
     let job = Job {
         spec,
@@ -62,6 +68,7 @@ fn losses(spec: &RunSpec, device: &Device) -> (Vec<f64>, f64) {
     };
     let (mut steps, mut val) = (Vec::new(), f64::NAN);
     let mut emit = |event: Event| {
+        assert_eq!(Queue::of_device(device).unwrap().is_some(), on_gpu, "the work left its thread");
         match event {
             Event::Step { values, .. } => steps.extend(values.get("loss")),
             Event::Epoch { split: Split::Val, values, .. } => val = values["loss"],
@@ -74,8 +81,12 @@ fn losses(spec: &RunSpec, device: &Device) -> (Vec<f64>, f64) {
 }
 
 fn check(backbone: &str, precision: &str, tolerance: f64, change: Value) {
-    let (cpu, cpu_val) = losses(&spec(backbone, "f32", change.clone()), &Device::Cpu);
-    let (gpu, gpu_val) = on_gpu(|device| losses(&spec(backbone, precision, change), device));
+    let (on_cpu, on_device) = (spec(backbone, "f32", change.clone()), spec(backbone, precision, change));
+    let [(cpu, cpu_val), (gpu, gpu_val)] = std::thread::scope(|scope| {
+        let cpu = scope.spawn(|| losses(&on_cpu, &Device::Cpu));
+        let gpu = scope.spawn(|| on_gpu(|device| losses(&on_device, device)));
+        [cpu.join().unwrap(), gpu.join().unwrap()]
+    });
     assert_eq!(cpu.len(), gpu.len());
     for (step, (cpu, gpu)) in cpu.iter().chain([&cpu_val]).zip(gpu.iter().chain([&gpu_val])).enumerate() {
         let off = (cpu - gpu).abs() / cpu.abs().max(0.1);
