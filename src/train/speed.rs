@@ -7,7 +7,10 @@ use crate::{
     loss::{Loss, Targets, cross_entropy::CrossEntropy},
     optim::OptimizerSpec,
     spec::Precision,
-    tensor::{Device, Key, Pass, Tensor, gpu},
+    tensor::{
+        Device, Key, Pass, Tensor,
+        gpu::{self, Queue},
+    },
 };
 use std::time::Instant;
 
@@ -29,7 +32,7 @@ pub struct Speed {
     pub images_per_second: f64,
     pub median_ms: f64,
     pub fastest_ms: f64,
-    /// The process's largest resident set, where the system tells.
+    /// The process's largest resident set, where the system tells; of a GPU, the most memory in use.
     pub peak_memory_mib: Option<f64>,
 }
 
@@ -64,7 +67,9 @@ pub fn measure(bench: &Bench) -> Result<Speed> {
     times.sort_by(f64::total_cmp);
     let (fastest_ms, median_ms) = (times[0], times[times.len() / 2]);
     let images_per_second = bench.batch as f64 / median_ms * 1e3;
-    Ok(Speed { images_per_second, median_ms, fastest_ms, peak_memory_mib: peak_memory_mib() })
+    let on_device = Queue::of_device(device)?.map(|queue| queue.peak_memory()).transpose()?.flatten();
+    let peak_memory_mib = on_device.map(|bytes| bytes as f64 / f64::from(1 << 20)).or_else(peak_memory_mib);
+    Ok(Speed { images_per_second, median_ms, fastest_ms, peak_memory_mib })
 }
 
 fn random_batch(bench: &Bench) -> Result<(Tensor, Tensor)> {

@@ -82,6 +82,10 @@ impl Driver for Emulator {
         Ok(None)
     }
 
+    fn peak_memory(&self) -> Result<Option<u64>> {
+        Ok(None)
+    }
+
     fn clear(&self, address: u64, bytes: usize) -> Result<()> {
         // SAFETY: the caller's array holds that many bytes.
         unsafe { std::ptr::write_bytes(address as *mut u8, 0, bytes) };

@@ -17,6 +17,9 @@ pub trait Driver: Send + Sync {
     /// Bytes of memory that are left; `None` where it is the host's.
     fn free_memory(&self) -> Result<Option<usize>>;
 
+    /// The most bytes that were in use at once; `None` where it is the host's.
+    fn peak_memory(&self) -> Result<Option<u64>>;
+
     /// Copies values from the host to `address`.
     fn upload(&self, values: &[u8], address: u64) -> Result<()>;
 

@@ -195,6 +195,11 @@ impl Queue {
         self.0.free_memory()
     }
 
+    /// The most bytes of the device's memory that were in use at once; `None` where it is the host's.
+    pub fn peak_memory(&self) -> Result<Option<u64>> {
+        self.0.peak_memory()
+    }
+
     /// Puts other numbers in place of a table's first ones.
     pub fn rewrite(&self, table: &Array, numbers: &[u64]) -> Result<()> {
         if table.dtype != DType::I64 || table.shape.elem_count() < numbers.len() {

@@ -37,14 +37,16 @@ pub fn open(index: usize) -> Result<CudaDevice> {
 
 /// Given back at every synchronization, the pool's memory would have to be mapped again for the next step.
 fn keep_memory(device: &CudaDevice) -> Result<()> {
-    let stream = device.cuda_stream();
     let mut most = u64::MAX;
-    // SAFETY: the context is a device's own, and the attribute is a u64.
-    unsafe {
-        let pool = result::device::get_default_mem_pool(stream.context().cu_device()).w()?;
-        let attribute = sys::CUmemPool_attribute::CU_MEMPOOL_ATTR_RELEASE_THRESHOLD;
-        result::mem_pool::set_attribute(pool, attribute, (&raw mut most).cast()).w()
-    }
+    let attribute = sys::CUmemPool_attribute::CU_MEMPOOL_ATTR_RELEASE_THRESHOLD;
+    // SAFETY: the pool is the device's own, and the attribute is a u64.
+    unsafe { result::mem_pool::set_attribute(pool(&device.cuda_stream())?, attribute, (&raw mut most).cast()) }.w()
+}
+
+/// The memory pool that a device's arrays come from.
+fn pool(stream: &CudaStream) -> Result<sys::CUmemoryPool> {
+    // SAFETY: the context's device exists.
+    unsafe { result::device::get_default_mem_pool(stream.context().cu_device()) }.w()
 }
 
 /// A device's name, compute capability and memory, e.g. `cuda:0 NVIDIA H100, compute capability 9.0, 78.2 of 79.1 GiB free`.
@@ -197,6 +199,14 @@ impl Driver for Cuda {
         self.stream.context().bind_to_thread().w()?;
         let (free, _) = result::mem_get_info().w()?;
         Ok(Some(free))
+    }
+
+    fn peak_memory(&self) -> Result<Option<u64>> {
+        let mut bytes = 0u64;
+        let attribute = sys::CUmemPool_attribute::CU_MEMPOOL_ATTR_USED_MEM_HIGH;
+        // SAFETY: the pool is the device's own, and the attribute is a u64.
+        unsafe { result::mem_pool::get_attribute(pool(&self.stream)?, attribute, (&raw mut bytes).cast()) }.w()?;
+        Ok(Some(bytes))
     }
 
     fn clear(&self, address: u64, bytes: usize) -> Result<()> {
