@@ -23,14 +23,12 @@ impl Columns {
     const MOST_ACROSS: usize = 32;
     /// Rows that a thread at least goes through.
     const ROWS: usize = 4;
-    /// Parts of a sum, each one a block's.
-    const MOST_CHUNKS: usize = 128;
     /// Blocks in y or z.
     const MOST_BLOCKS: usize = 65_535;
-    /// Blocks that fill a device.
-    const FILL: usize = 1024;
-    /// Parts that a thread of the last step of a sum goes through side by side with others.
-    const DOWN: usize = 16;
+    /// Blocks that fill a device: each is a part of a sum. Fixed, so that sums do not depend on the device.
+    const FILL: usize = 512;
+    /// Threads that share the last step of a sum.
+    const DOWN: usize = 32;
 
     /// Of values whose last axis is the channels, which lie at `others` too.
     pub fn of(values: View, others: &[Option<View>]) -> Self {
@@ -53,9 +51,13 @@ impl Columns {
         [across, Self::THREADS / across]
     }
 
+    /// Blocks across the channels.
+    fn across(&self) -> usize {
+        (self.channels / self.width).div_ceil(self.threads()[0])
+    }
+
     fn grid(&self, chunks: usize) -> Grid {
-        let [across, down] = self.threads();
-        Grid::blocks([(self.channels / self.width).div_ceil(across), chunks], [across as u32, down as u32])
+        Grid::blocks([self.across(), chunks], self.threads().map(|threads| threads as u32))
     }
 
     /// For kernels that work element by element.
@@ -66,8 +68,7 @@ impl Columns {
 
     /// Parts that [`Columns::sums`] are made in.
     pub fn chunks(&self) -> usize {
-        let [_, down] = self.threads();
-        self.rows.div_ceil(down * Self::ROWS).clamp(1, Self::MOST_CHUNKS)
+        self.chunks_of(1)
     }
 
     /// For kernels that work element by element within each of `images`, in z: rows are those of one image.
@@ -77,9 +78,9 @@ impl Columns {
 
     /// Parts that [`Columns::sums_of`] are made in: one where the images alone fill a device.
     pub fn chunks_of(&self, images: usize) -> usize {
-        let [across, _] = self.threads();
-        let blocks = (self.channels / self.width).div_ceil(across) * images.max(1);
-        self.chunks().min(Self::FILL.div_ceil(blocks))
+        let [_, down] = self.threads();
+        let most = Self::FILL.div_ceil(self.across() * images.max(1));
+        self.rows.div_ceil(down * Self::ROWS).clamp(1, most)
     }
 
     /// For kernels that sum over the rows of each of `images`, in z, into [`Columns::chunks_of`] parts.

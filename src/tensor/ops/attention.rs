@@ -144,8 +144,8 @@ impl Op<1> for Attention {
         _needs: [bool; 1],
     ) -> Candle<[Gradient; 1]> {
         Ok([Gradient::New(match self.logs.get() {
-            Some(logs) => tiles::backward(&self.sizes, queue, qkv, [y, dy], logs)?,
-            None => products::backward(&self.sizes, queue, qkv, dy)?,
+            Some(logs) if tiles::fit(&self.sizes, dy) => tiles::backward(&self.sizes, queue, qkv, [y, dy], logs)?,
+            _ => products::backward(&self.sizes, queue, qkv, dy)?,
         })])
     }
 }

@@ -96,18 +96,25 @@ DEVICE double sum_down(double share) {
     return total;
 }
 
-// The sums of `partial` (chunks, channels), or of (chunks, 2, channels) where there is a `second`. Blocks are warps of
-// channels with threads below each other.
-KERNEL(column_sums_final, const float *partial, float *first, float *second, Count chunks, Count channels) {
-    Count width = second ? 2 * channels : channels, column = (Count)blockIdx.x * WARP + threadIdx.x;
+// The same of a column of `partial` (chunks, width). All threads of the block must call it.
+DEVICE double sum_chunks(const float *partial, Count chunks, Count width, Count column, bool inside) {
     double share = 0;
-    if (column < width) {
-        for (Count chunk = threadIdx.y; chunk < chunks; chunk += blockDim.y) share += (double)partial[chunk * width + column];
+    for (Count chunk = threadIdx.y; inside && chunk < chunks; chunk += blockDim.y) {
+        share += (double)partial[chunk * width + column];
     }
-    share = sum_down(share);
+    return sum_down(share);
+}
+
+// The last steps of sums run in blocks of a warp of columns, with threads below each other.
+#define LAST_COLUMN ((Count)blockIdx.x * WARP + threadIdx.x)
+
+// The sums of `partial` (chunks, channels), or of (chunks, 2, channels) where there is a `second`.
+KERNEL(column_sums_final, const float *partial, float *first, float *second, Count chunks, Count channels) {
+    Count width = second ? 2 * channels : channels, column = LAST_COLUMN;
+    double sum = sum_chunks(partial, chunks, width, column, column < width);
     if (threadIdx.y > 0 || column >= width) return;
-    if (column < channels) first[column] = (float)share;
-    else second[column - channels] = (float)share;
+    if (column < channels) first[column] = (float)sum;
+    else second[column - channels] = (float)sum;
 }
 
 template <int W> DEVICE void add_bias_body(T *y, const float *bias, Count rows, Count channels) {

@@ -122,8 +122,8 @@ KERNEL(depthwise_weight_partial, const T *x, const T *dy, float *partial, Count 
 }
 
 KERNEL(depthwise_weight_final, const float *partial, float *weight, Count chunks, Count channels, Count taps) {
-    FOR_EACH(i, channels * taps) {
-        Count channel = i / taps, tap = i % taps;
-        weight[i] = (float)sum_partials(partial + tap * chunks * channels, chunks, channels, channel);
-    }
+    Count column = LAST_COLUMN, tap = column / channels, channel = column % channels;
+    bool inside = tap < taps;
+    double sum = sum_chunks(partial + tap * chunks * channels, chunks, channels, channel, inside);
+    if (threadIdx.y == 0 && inside) weight[channel * taps + tap] = (float)sum;
 }

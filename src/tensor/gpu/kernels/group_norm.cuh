@@ -153,10 +153,10 @@ KERNEL(group_back, const float *partial, const float *statistics, const float *w
     }
 }
 
-// The gradients of weight and bias: over all images. Blocks as those of `column_sums_final`.
+// The gradients of weight and bias: over all images.
 KERNEL(group_affine, const float *partial, const float *statistics, float *dweight, float *dbias, Count images,
        Count chunks, Count channels, Count groups) {
-    Count column = (Count)blockIdx.x * WARP + threadIdx.x;
+    Count column = LAST_COLUMN;
     double share = 0;
     if (column < 2 * channels) {
         for (Count part = threadIdx.y; part < images * chunks; part += blockDim.y) {

@@ -31,15 +31,16 @@ KERNEL(moments_partial, const T *x, float *partial, Count rows, Count channels, 
 
 // `moments` is (3, channels): mean, biased and unbiased variance.
 KERNEL(moments_final, const T *x, const float *partial, float *moments, Count chunks, Count rows, Count channels) {
-    FOR_EACH(channel, channels) {
-        double offset = sum_partials(partial, chunks, channels, channel) / rows;
-        double squares = sum_partials(partial + chunks * channels, chunks, channels, channel) / rows;
-        double var = squares - offset * offset;
-        var = var > 0 ? var : 0;
-        moments[channel] = (float)(to_float(x[channel]) + offset);
-        moments[channels + channel] = (float)var;
-        moments[2 * channels + channel] = (float)(rows > 1 ? var * rows / (rows - 1) : var);
-    }
+    Count channel = LAST_COLUMN;
+    bool inside = channel < channels;
+    double offset = sum_chunks(partial, chunks, channels, channel, inside) / rows;
+    double squares = sum_chunks(partial + chunks * channels, chunks, channels, channel, inside) / rows;
+    if (threadIdx.y > 0 || !inside) return;
+    double var = squares - offset * offset;
+    var = var > 0 ? var : 0;
+    moments[channel] = (float)(to_float(x[channel]) + offset);
+    moments[channels + channel] = (float)var;
+    moments[2 * channels + channel] = (float)(rows > 1 ? var * rows / (rows - 1) : var);
 }
 
 KERNEL(norm_scale, const float *var, const float *weight, float *scale, Count channels, float eps) {
@@ -120,16 +121,17 @@ KERNEL(norm_sums_partial, const T *x, const T *residual, const T *dy, const floa
 // dz * scale + (x - mean) * back[0] + back[1].
 KERNEL(norm_sums_final, const float *partial, const float *var, const float *weight, float *affine, float *back,
        Count chunks, Count rows, Count channels, float eps) {
-    FOR_EACH(channel, channels) {
-        double sum = sum_partials(partial, chunks, channels, channel);
-        double product = sum_partials(partial + chunks * channels, chunks, channels, channel);
-        double inverse = 1.0 / sqrt((double)var[channel] + (double)eps);
-        double factor = weight[channel] * inverse;
-        affine[channel] = (float)(product * inverse);
-        affine[channels + channel] = (float)sum;
-        back[channel] = (float)(-factor * inverse * inverse * product / rows);
-        back[channels + channel] = (float)(-factor * sum / rows);
-    }
+    Count channel = LAST_COLUMN;
+    bool inside = channel < channels;
+    double sum = sum_chunks(partial, chunks, channels, channel, inside);
+    double product = sum_chunks(partial + chunks * channels, chunks, channels, channel, inside);
+    if (threadIdx.y > 0 || !inside) return;
+    double inverse = 1.0 / sqrt((double)var[channel] + (double)eps);
+    double factor = weight[channel] * inverse;
+    affine[channel] = (float)(product * inverse);
+    affine[channels + channel] = (float)sum;
+    back[channel] = (float)(-factor * inverse * inverse * product / rows);
+    back[channels + channel] = (float)(-factor * sum / rows);
 }
 
 template <int W>

@@ -15,10 +15,11 @@ const DEPTH: usize = 64;
 /// Blocks in y.
 const MOST_TILES: usize = 65_535;
 
-/// Whether the kernels take these heads: rows are read 16 bytes at once.
-pub fn fit(s: &Sizes, qkv: View) -> bool {
-    let aligned = s.depth.is_multiple_of(8) && qkv.address.is_multiple_of(16);
-    qkv.dtype != DType::F32 && aligned && s.depth <= DEPTH && s.tokens.div_ceil(TILE) <= MOST_TILES
+/// Whether the kernels take these heads of `values`: rows are read 16 bytes at once.
+pub fn fit(s: &Sizes, values: View) -> bool {
+    let aligned = s.depth.is_multiple_of(8) && values.address.is_multiple_of(16);
+    let tiles = s.tokens.div_ceil(TILE);
+    values.dtype != DType::F32 && aligned && s.depth <= DEPTH && s.images > 0 && tiles <= MOST_TILES
 }
 
 /// `(N, T, 3 * heads * d)` to `(N, T, heads * d)`, and what the backward pass makes the weights of again.

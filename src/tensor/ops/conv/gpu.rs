@@ -130,7 +130,7 @@ impl Conv2d {
         let arguments = [args![x, dy, &partial], &shape_arguments(columns, g)[..]].concat();
         queue.launch("depthwise_weight_partial", x.dtype, grid, &arguments)?;
         let arguments = args![&partial, dweight, chunks, channels, taps];
-        queue.launch("depthwise_weight_final", x.dtype, Grid::over(channels * taps), arguments)
+        queue.launch("depthwise_weight_final", x.dtype, Columns::last(channels * taps), arguments)
     }
 
     /// The weight as the kernels read it: channels last and in the activations' type; `(taps, channels)` in f32 where the

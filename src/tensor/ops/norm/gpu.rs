@@ -17,7 +17,7 @@ pub fn moments(queue: &Queue, x: &Tensor) -> Candle<[Tensor; 3]> {
     let arguments = args![x, &partial, rows, channels, i32::from(columns.wide)];
     queue.launch("moments_partial", x.dtype, columns.sums(), arguments)?;
     let arguments = args![x, &partial, &moments, chunks, rows, channels];
-    queue.launch("moments_final", x.dtype, Grid::over(channels), arguments)?;
+    queue.launch("moments_final", x.dtype, Columns::last(channels), arguments)?;
     let moments = moments.into_tensor();
     Ok([moments.get(0)?, moments.get(1)?, moments.get(2)?])
 }
@@ -80,7 +80,7 @@ impl Normalize {
         let arguments = args![x, residual, dy, mean, &scale, bias, &partial, rows, channels, kind, wide];
         queue.launch("norm_sums_partial", x.dtype, columns.sums(), arguments)?;
         let arguments = args![&partial, var, weight, &affine, &back, chunks, rows, channels, self.eps as f32];
-        queue.launch("norm_sums_final", x.dtype, Grid::over(channels), arguments)?;
+        queue.launch("norm_sums_final", x.dtype, Columns::last(channels), arguments)?;
         let same = self.activation.is_identity();
         let room = |needed: bool| needed.then(|| queue.array(x.shape.clone(), x.dtype)).transpose();
         let (dx, dresidual) = (room(needs_x)?, room(needs_residual && !same)?);
