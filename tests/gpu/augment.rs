@@ -13,7 +13,7 @@ const MEAN: [f32; 3] = [0.5, 0.4, 0.3];
 const STD: [f32; 3] = [0.2, 0.25, 0.3];
 
 /// What only the CPU does so far.
-const CPU_ALONE: [&str; 11] = [
+const CPU_ALONE: [&str; 12] = [
     "gaussian_blur",
     "sharpness",
     "gaussian_noise",
@@ -25,6 +25,7 @@ const CPU_ALONE: [&str; 11] = [
     "random_resized_crop",
     "pad",
     "elastic",
+    "grid_mask",
 ];
 
 fn context() -> Context<'static> {
