@@ -18,6 +18,8 @@ pub enum Cause {
     DiskFull,
     /// The machine refused (permission, broken pipe, missing library): retried.
     Environment,
+    /// Another program holds a file that is needed: waited for.
+    Locked,
     /// Stopped on request; goes on at the next start.
     Interrupted,
     /// A defect of this program: exit code 3.

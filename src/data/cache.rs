@@ -22,10 +22,10 @@ use sha2::{Digest, Sha256};
 use std::{
     fs::{self, File},
     io::{BufWriter, Seek, SeekFrom, Write},
-    path::Path,
+    path::{Path, PathBuf},
     sync::{
         Arc,
-        atomic::{AtomicUsize, Ordering},
+        atomic::{AtomicBool, AtomicUsize, Ordering},
     },
 };
 
@@ -41,9 +41,12 @@ const CHECKED: usize = 256 << 20;
 /// The images of a data set, decoded, in the order of its listing.
 pub struct Images {
     map: Mmap,
+    path: PathBuf,
     /// Bytes of one image.
     bytes: usize,
     count: usize,
+    /// Whether each image's checksum was compared, once and for all.
+    checked: Vec<AtomicBool>,
 }
 
 /// Why there is no usable file.
@@ -62,10 +65,29 @@ pub struct Wanted<'a> {
 }
 
 impl Images {
-    /// Image `index` of the listing; empty where there is no such image or it was left out.
+    /// Image `index` of the listing; empty where there is no such image, it was left out, or its pixels are not those
+    /// that were written.
     pub fn get(&self, index: usize) -> &[u8] {
+        let pixels = self.pixels(index);
+        let whole = |checked: &AtomicBool| checked.load(Ordering::Relaxed) || self.check(index, checked);
+        if self.checked.get(index).is_some_and(whole) { pixels } else { &[] }
+    }
+
+    fn pixels(&self, index: usize) -> &[u8] {
         let start = HEADER + index * self.bytes;
         if index < self.count { self.map.get(start..start + self.bytes).unwrap_or_default() } else { &[] }
+    }
+
+    /// Compares an image with its checksum; an image that was left out has none.
+    fn check(&self, index: usize, checked: &AtomicBool) -> bool {
+        let whole = !self.has(index) || checksum(self.pixels(index)) == self.checksum(index);
+        checked.store(whole, Ordering::Relaxed);
+        whole
+    }
+
+    /// Takes a file that turned out to be damaged away, so that it is built again when it is next opened.
+    pub fn discard(&self) {
+        let _ = fs::remove_file(&self.path);
     }
 
     fn table(&self) -> &[u8] {
@@ -100,7 +122,9 @@ impl Images {
         // SAFETY: a file of this name is never written to again: it came here by a rename, and is only ever replaced by
         // another rename, which leaves this mapping with the old file.
         let map = unsafe { Mmap::map(&file) }.map_err(|error| damaged(&format!("cannot be mapped: {error}")))?;
-        let images = Self { map, bytes: wanted.image_bytes(), count: wanted.count() };
+        let count = wanted.count();
+        let checked = std::iter::repeat_with(AtomicBool::default).take(count).collect();
+        let images = Self { map, path: path.into(), bytes: wanted.image_bytes(), count, checked };
         let notes = HEADER + images.count * (images.bytes + 8);
         let expected = images.map.get(notes..).map(|notes| header(wanted, notes.len(), images.table(), notes));
         match expected {
@@ -111,11 +135,11 @@ impl Images {
         }
     }
 
-    /// Compares checksums, of all images or of an even sample.
+    /// Compares checksums, of all images or of an even sample; the others are compared when they are first used.
     fn intact(&self) -> bool {
         let step = (self.count * self.bytes).div_ceil(CHECKED).max(1);
         let sample: Vec<usize> = (0..self.count).step_by(step).collect();
-        sample.par_iter().all(|&index| !self.has(index) || checksum(self.get(index)) == self.checksum(index))
+        sample.par_iter().all(|&index| self.check(index, &self.checked[index]))
     }
 }
 

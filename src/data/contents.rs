@@ -21,6 +21,8 @@ pub type Content = [u8; 32];
 
 /// The file of an index, below the cache folder.
 const INDEX: &str = "contents.index";
+/// How the name of an index begins that is not written to its end.
+const UNFINISHED: &str = "contents.index.tmp-";
 /// Its first bytes; the digit is the version.
 const MAGIC: &[u8; 8] = b"RUNNERC1";
 /// A file that changed less than this ago may change again unseen within one tick of its clock: not remembered.
@@ -124,6 +126,13 @@ fn load(cache: &Path) -> Vec<Entry> {
     entries.chunks_exact(BYTES).filter_map(Entry::from_bytes).collect()
 }
 
+/// Removes what a writer that was killed left behind; whoever calls holds the lock.
+fn remove_leftovers(cache: &Path) {
+    let entries = fs::read_dir(cache).into_iter().flatten().flatten();
+    let leftover = |entry: &fs::DirEntry| entry.file_name().to_string_lossy().starts_with(UNFINISHED);
+    entries.filter(leftover).for_each(|entry| drop(fs::remove_file(entry.path())));
+}
+
 /// Adds entries to the index, beside whatever another process added meanwhile.
 fn save(cache: &Path, fresh: Vec<Entry>) -> Result<()> {
     fs::create_dir_all(cache)?;
@@ -134,7 +143,8 @@ fn save(cache: &Path, fresh: Vec<Entry>) -> Result<()> {
     entries.sort_by_key(|entry| entry.path);
     entries.dedup_by_key(|entry| entry.path);
     let body: Vec<u8> = entries.iter().flat_map(|entry| entry.to_bytes()).collect();
-    let mut file = tempfile::Builder::new().prefix(INDEX).suffix(".tmp").tempfile_in(cache)?;
+    remove_leftovers(cache);
+    let mut file = tempfile::Builder::new().prefix(UNFINISHED).tempfile_in(cache)?;
     file.write_all(MAGIC)?;
     file.write_all(&Sha256::digest(&body))?;
     file.write_all(&body)?;

@@ -7,7 +7,10 @@ use super::{
     cache::{Images, Wanted},
     contents, folds, labels,
 };
-use crate::{error::Result, tensor::Key};
+use crate::{
+    error::{Cause, Error, Result},
+    tensor::Key,
+};
 use sha2::{Digest, Sha256};
 use std::{collections::HashSet, path::Path, sync::Arc};
 
@@ -103,6 +106,23 @@ impl Split {
                 pixels.get(place * bytes..(place + 1) * bytes).unwrap_or_default()
             }
             Pixels::Mapped { file, first } => file.get(first + place),
+        }
+    }
+
+    /// Image `index`, which must be there.
+    ///
+    /// # Errors
+    /// When the decoded cache was damaged while in use. It is thrown away: the next attempt builds it anew.
+    pub fn pixels(&self, index: usize) -> Result<&[u8]> {
+        match (self.image(index), &self.images, self.items.get(index)) {
+            ([], Pixels::Mapped { file, .. }, Some(item)) => {
+                file.discard();
+                let what =
+                    "its pixels in the decoded cache have changed since they were written; the cache is built again";
+                Err(Error::new(Cause::Environment, format!("image {}: {what}", item.name)))
+            }
+            ([], ..) => Err(Error::bug(format!("there is no image {index}"))),
+            (pixels, ..) => Ok(pixels),
         }
     }
 

@@ -8,7 +8,7 @@ use super::{
     control::Mailbox,
     devices::Place,
     journal,
-    memory::{self, Known},
+    memory::{self, KernelKills, Known},
     protocol::{Assignment, Failure, Notice},
     retry::{self, Breaker, Next},
     signals::Interrupts,
@@ -106,6 +106,7 @@ pub struct Coordinator<'a> {
     inbox: Receiver<Message>,
     outbox: Sender<Message>,
     breaker: Breaker,
+    kernel_kills: KernelKills,
     /// Once the sweep is stopping: when patience ends.
     stopping: Option<Instant>,
     outcome: Outcome,
@@ -142,6 +143,7 @@ impl<'a> Coordinator<'a> {
             inbox,
             outbox,
             breaker: Breaker::default(),
+            kernel_kills: KernelKills::new(),
             stopping: None,
             outcome: Outcome::default(),
         }
@@ -237,7 +239,8 @@ impl<'a> Coordinator<'a> {
         self.progress.assigned(index, task.label());
         let place = self.slots[index].place.clone();
         let kind = memory::kind(&task.run.spec, &place.device);
-        task.micro_batch = task.micro_batch.or(self.known.micro_batch(&kind));
+        // What this run has learnt and what others have meanwhile: the smaller of both.
+        task.micro_batch = task.micro_batch.into_iter().chain(self.known.micro_batch(&kind)).min();
         let begun = self.begin(index, &task, place);
         self.slots[index].end = None;
         self.slots[index].task = Some(task);
@@ -344,7 +347,7 @@ impl<'a> Coordinator<'a> {
             _ => {
                 let (cause, message) = match self.stopping {
                     Some(_) => (Cause::Interrupted, "stopped without a last checkpoint".into()),
-                    None => cause_of_death(status, &task.dir),
+                    None => cause_of_death(status, &task.dir, self.kernel_kills.rose()),
                 };
                 self.fail(index, cause, message)
             }
@@ -398,7 +401,11 @@ impl<'a> Coordinator<'a> {
             }
         }
         self.set_back(&task.run.id)?;
-        self.queue.push_back(task);
+        match next {
+            // The others learn from it how much memory holds.
+            Next::Smaller { .. } => self.queue.push_front(task),
+            _ => self.queue.push_back(task),
+        }
         Ok(())
     }
 

@@ -83,24 +83,62 @@ pub fn available() -> Option<u64> {
     Some(cgroup_room().map_or(free, |room| room.min(free)))
 }
 
-/// A control group's limit less what it uses, version 2 or 1.
+/// A control group's limit less what it uses.
 fn cgroup_room() -> Option<u64> {
-    let groups = std::fs::read_to_string("/proc/self/cgroup").ok()?;
     let number = |path: PathBuf| std::fs::read_to_string(path).ok()?.trim().parse::<u64>().ok();
-    let room = |line: &str| {
+    let room = |limit: PathBuf| {
+        let used = if limit.ends_with("memory.max") { "memory.current" } else { "memory.usage_in_bytes" };
+        Some(number(limit.clone())?.saturating_sub(number(limit.with_file_name(used))?))
+    };
+    groups("memory.max", "memory.limit_in_bytes").into_iter().filter_map(room).min()
+}
+
+/// A file of this process's control groups, under its name in version 2 and in version 1.
+fn groups(second: &str, first: &str) -> Vec<PathBuf> {
+    let groups = std::fs::read_to_string("/proc/self/cgroup").unwrap_or_default();
+    let file = |line: &str| {
         let mut parts = line.splitn(3, ':');
         let (_, controllers, group) = (parts.next()?, parts.next()?, parts.next()?.trim_start_matches('/'));
-        let (root, limit, used) = match controllers {
-            "" => ("/sys/fs/cgroup", "memory.max", "memory.current"),
-            "memory" => ("/sys/fs/cgroup/memory", "memory.limit_in_bytes", "memory.usage_in_bytes"),
+        let (root, name) = match controllers {
+            "" => ("/sys/fs/cgroup", second),
+            "memory" => ("/sys/fs/cgroup/memory", first),
             _ => return None,
         };
         // Inside a container the group's own folder is mounted as the root.
-        let folder =
-            [Path::new(root).join(group), root.into()].into_iter().find(|folder| folder.join(limit).exists())?;
-        Some(number(folder.join(limit))?.saturating_sub(number(folder.join(used))?))
+        [Path::new(root).join(group).join(name), Path::new(root).join(name)].into_iter().find(|path| path.exists())
     };
-    groups.lines().filter_map(room).min()
+    groups.lines().filter_map(file).collect()
+}
+
+/// Processes that the kernel kills for memory, one after the other.
+#[derive(Debug)]
+pub struct KernelKills {
+    seen: u64,
+}
+
+impl KernelKills {
+    /// Knows those that there have been.
+    pub fn new() -> Self {
+        Self { seen: kernel_kills().unwrap_or(0) }
+    }
+
+    /// Whether there is one that was not told yet.
+    pub fn rose(&mut self) -> bool {
+        let rose = kernel_kills().is_some_and(|count| count > self.seen);
+        self.seen += u64::from(rose);
+        rose
+    }
+}
+
+/// How many processes the kernel has killed for memory: in this process's control group, in the whole system where that
+/// does not count. `None` where the system does not say.
+fn kernel_kills() -> Option<u64> {
+    let count = |path: &Path| {
+        let table = std::fs::read_to_string(path).ok()?;
+        table.lines().find_map(|line| line.strip_prefix("oom_kill ")?.trim().parse().ok())
+    };
+    let group = groups("memory.events", "memory.oom_control").iter().find_map(|path| count(path));
+    group.or_else(|| count(Path::new("/proc/vmstat")))
 }
 
 /// The most memory a process has had resident, in bytes.
@@ -148,5 +186,6 @@ mod tests {
     fn this_machine_has_memory_and_this_process_takes_some() {
         assert!(available().unwrap() > 1 << 20);
         assert!(peak(std::process::id()).unwrap() > 1 << 16);
+        assert!(kernel_kills().is_some());
     }
 }

@@ -7,6 +7,7 @@
 pub mod control;
 mod coordinator;
 mod devices;
+mod images;
 mod journal;
 mod lock;
 mod memory;
@@ -26,6 +27,7 @@ use crate::{
     spec::ExperimentFile,
     store::{NewRun, NewSweep, Status, Store},
     sweep::PlannedRun,
+    tensor::safetensors,
 };
 use coordinator::{Coordinator, Task};
 pub use devices::{cuda_report, open as open_device};
@@ -112,6 +114,7 @@ pub fn sweep(file: &ExperimentFile, plan: &[PlannedRun], options: &Options) -> R
         progress.say(&format!("{} is in use by {who}; waiting for it, then doing what is left", options.out.display()));
     })?;
     control::Mailbox::new(out).clear();
+    remove_leftovers(&out.join(&file.name))?;
     let mut store = Store::open(&store_path(out))?;
     record_plan(&mut store, file, plan, &cache)?;
     let (tasks, reused) = missing(&mut store, file, plan, out)?;
@@ -164,6 +167,11 @@ fn opening(tasks: &[Task], reused: usize, places: &[devices::Place]) -> String {
     let before = if reused > 0 { format!(", {reused} finished before") } else { String::new() };
     let threads = places.first().map_or(1, |place| place.threads);
     format!("{} runs to do{before}; {} at once on {devices}, threads each: {threads}", tasks.len(), places.len())
+}
+
+/// Removes what a sweep that was killed over its report left there.
+fn remove_leftovers(sweep: &Path) -> Result<()> {
+    [sweep, &sweep.join("figures")].into_iter().try_for_each(safetensors::remove_unfinished)
 }
 
 /// Writes the sweep and its runs into the store.

@@ -2,8 +2,8 @@
 //! cores, so that a broken image is told before anything trains and workers only map what is there.
 
 use super::{
+    images::{self, data_key},
     signals::Interrupts,
-    worker::{data_key, open_data},
 };
 use crate::{
     error::{Cause, Error, Result},
@@ -50,7 +50,7 @@ struct Task {
 
 impl Task {
     fn run(&self, tell: &(dyn Fn(crate::data::Progress) + Sync)) -> Result<()> {
-        let data = open_data(&self.spec, &self.cache, tell)?;
+        let data = images::open(&self.spec, &self.cache, tell)?;
         let Some(path) = &self.picture else { return Ok(()) };
         match synthesize::sample_sheet(&data)? {
             Some(png) => safetensors::write_atomically(path, |file| Ok(file.write_all(&png)?)),

@@ -126,11 +126,16 @@ fn pass_on(worker: u32, output: ChildStdout, outbox: &Sender<Message>) {
     let _ = outbox.send(Message { worker, notice: None });
 }
 
-/// Why a worker that died took its run with it: cause and message, from how it ended and what its log says.
-pub fn cause_of_death(status: Option<ExitStatus>, dir: &Path) -> (Cause, String) {
-    let last = last_line(&dir.join(LOG));
-    if last.starts_with("memory allocation of") {
-        return (Cause::OutOfMemory, format!("memory ran out: {last}"));
+/// Why a worker that died took its run with it: cause and message, from how it ended, what its log says and whether the
+/// kernel has killed a process for memory.
+pub fn cause_of_death(status: Option<ExitStatus>, dir: &Path, kernel_killed: bool) -> (Cause, String) {
+    let said = last_attempt(&dir.join(LOG));
+    // A trace of calls may follow.
+    if let Some(line) = said.iter().find(|line| line.starts_with("memory allocation of")) {
+        return (Cause::OutOfMemory, format!("memory ran out: {line}"));
+    }
+    if kernel_killed && status.is_some_and(|status| status.signal() == Some(libc::SIGKILL)) {
+        return (Cause::OutOfMemory, "memory ran out: the kernel killed the worker process".into());
     }
     let how = match status {
         Some(status) => match (status.signal(), status.code()) {
@@ -144,16 +149,19 @@ pub fn cause_of_death(status: Option<ExitStatus>, dir: &Path) -> (Cause, String)
         },
         None => "is gone".to_string(),
     };
-    let said = if last.is_empty() { String::new() } else { format!("; its last words: {last}") };
+    let last = said.last().map(|line| line.chars().take(300).collect::<String>());
+    let said = last.map_or(String::new(), |last| format!("; its last words: {last}"));
     (Cause::Environment, format!("the worker process {how}{said}"))
 }
 
-/// The last line of a log's last attempt that says something, shortened.
-fn last_line(path: &Path) -> String {
+/// The lines of a log's last attempt that say something, as far as its last 64 kB hold them.
+fn last_attempt(path: &Path) -> Vec<String> {
     let bytes = std::fs::read(path).unwrap_or_default();
-    let end = String::from_utf8_lossy(&bytes[bytes.len().saturating_sub(4096)..]).into_owned();
-    let mut lines = end.lines().rev().map(str::trim).take_while(|line| !line.starts_with("attempt "));
-    lines.find(|line| !line.is_empty()).unwrap_or_default().chars().take(300).collect()
+    let end = String::from_utf8_lossy(&bytes[bytes.len().saturating_sub(64 << 10)..]).into_owned();
+    let lines = end.lines().rev().map(str::trim).take_while(|line| !line.starts_with("attempt "));
+    let mut lines: Vec<String> = lines.filter(|line| !line.is_empty()).map(str::to_string).collect();
+    lines.reverse();
+    lines
 }
 
 #[cfg(test)]
@@ -164,23 +172,25 @@ mod tests {
     fn a_failed_allocation_is_memory_and_a_kill_is_not() {
         let dir = tempfile::tempdir().unwrap();
         let killed = Some(ExitStatus::from_raw(libc::SIGKILL));
-        let (cause, message) = cause_of_death(killed, dir.path());
+        assert_eq!(cause_of_death(killed, dir.path(), true).0, Cause::OutOfMemory);
+        let (cause, message) = cause_of_death(killed, dir.path(), false);
         assert_eq!(cause, Cause::Environment);
         assert!(message.contains("SIGKILL"), "{message}");
 
-        std::fs::write(dir.path().join(LOG), "attempt 1\nmemory allocation of 99 bytes failed\n").unwrap();
+        let log = "attempt 1\nmemory allocation of 99 bytes failed\nstack backtrace:\n  0: main\n";
+        std::fs::write(dir.path().join(LOG), log).unwrap();
         let aborted = Some(ExitStatus::from_raw(libc::SIGABRT));
-        assert_eq!(cause_of_death(aborted, dir.path()).0, Cause::OutOfMemory);
+        assert_eq!(cause_of_death(aborted, dir.path(), false).0, Cause::OutOfMemory);
 
         std::fs::write(dir.path().join(LOG), "memory allocation of 99 bytes failed\nattempt 2\n").unwrap();
-        assert_eq!(cause_of_death(aborted, dir.path()).0, Cause::Environment);
+        assert_eq!(cause_of_death(aborted, dir.path(), false).0, Cause::Environment);
     }
 
     #[test]
     fn an_exit_code_comes_with_the_last_words() {
         let dir = tempfile::tempdir().unwrap();
         std::fs::write(dir.path().join(LOG), "attempt 1\nlibcudart.so.13: not found\n\n").unwrap();
-        let (_, message) = cause_of_death(Some(ExitStatus::from_raw(127 << 8)), dir.path());
+        let (_, message) = cause_of_death(Some(ExitStatus::from_raw(127 << 8)), dir.path(), false);
         assert!(message.contains("127") && message.contains("libcudart"), "{message}");
     }
 }

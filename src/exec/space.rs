@@ -1,4 +1,5 @@
-//! Room on the disk. Where it runs out, a sweep waits and goes on by itself; nothing that was written is lost.
+//! Room on the disk. Where it runs out, a sweep waits and goes on by itself; nothing that was written is lost. It waits in
+//! the same way for another program that holds the results file locked.
 
 use super::signals::Interrupts;
 use crate::{
@@ -19,8 +20,12 @@ const SOME: u64 = 1 << 20;
 /// How often it looks.
 const LOOK: Duration = Duration::from_millis(200);
 
-/// How long it waits before it tries again although nothing has come free.
+/// The longest it waits before it tries again although nothing has come free that it can see: a quota, a disk further
+/// down the folder. At first it waits a second, then twice as long each time.
 const ANYWAY: Duration = Duration::from_secs(60);
+
+/// Running out again so soon is told no second time.
+const SOON: Duration = Duration::from_secs(150);
 
 /// Bytes that may still be written where a path lies; `None` where the system does not say.
 pub fn free(path: &Path) -> Option<u64> {
@@ -61,11 +66,13 @@ pub struct Space {
     out: PathBuf,
     /// Since when there is no room, and how much there was then.
     full: Option<(Instant, u64)>,
+    /// When it last ran out, and how often it has tried since that was told.
+    told: Option<(Instant, u32)>,
 }
 
 impl Space {
     pub fn new(out: &Path) -> Self {
-        Self { out: out.into(), full: None }
+        Self { out: out.into(), full: None, told: None }
     }
 
     /// Whether something failed for want of room.
@@ -76,9 +83,14 @@ impl Space {
 
     /// Takes note that something failed for want of room, and tells it once.
     pub fn ran_out(&mut self, progress: &mut Progress) {
-        if self.full.is_none() {
-            progress.say(&self.advice());
-        }
+        let tries = match self.told {
+            Some((last, tries)) if last.elapsed() < SOON => tries,
+            _ => {
+                progress.say(&self.advice());
+                0
+            }
+        };
+        self.told = Some((Instant::now(), tries));
         self.full = Some((Instant::now(), free(&self.out).unwrap_or(0)));
     }
 
@@ -98,15 +110,19 @@ impl Space {
     pub fn has_room(&mut self, progress: &mut Progress) -> bool {
         let Some((since, then)) = self.full else { return true };
         let now = free(&self.out).unwrap_or(u64::MAX);
-        let back = now >= then.saturating_add(SOME) || since.elapsed() > ANYWAY;
-        if back {
-            self.full = None;
+        if now >= then.saturating_add(SOME) {
+            (self.full, self.told) = (None, None);
             progress.say(&format!("there is room again ({} free): the sweep goes on", bytes(now)));
+        } else if let Some((_, tries)) = &mut self.told
+            && since.elapsed() > ANYWAY.min(Duration::from_secs(1 << (*tries).min(6)))
+        {
+            *tries += 1;
+            self.full = None;
         }
-        back
+        self.full.is_none()
     }
 
-    /// Does something that writes, waiting as long as the disk is full.
+    /// Does something that writes, waiting as long as the disk is full or another program holds the results file.
     ///
     /// # Errors
     /// What it fails with otherwise; that the disk is full, once asked to stop.
@@ -116,8 +132,14 @@ impl Space {
         interrupts: &Interrupts,
         mut write: impl FnMut(&mut Progress) -> Result<T>,
     ) -> Result<T> {
+        let mut locked = false;
         loop {
             match write(progress) {
+                Err(error) if error.cause == Cause::Locked && interrupts.count() == 0 => {
+                    if !std::mem::replace(&mut locked, true) {
+                        progress.say(&format!("waiting, while the runs at work go on: {error}"));
+                    }
+                }
                 Err(error) if self.lacks(error.cause) && interrupts.count() == 0 => {
                     self.ran_out(progress);
                     self.wait(progress, interrupts);

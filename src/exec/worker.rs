@@ -2,16 +2,13 @@
 //! pool between them, and leaves when its coordinator does.
 
 use super::{
-    devices, journal, memory,
+    devices, images, journal, memory,
     protocol::{Assignment, Failure, Notice, Order},
     signals,
 };
 use crate::{
-    data::{self, Dataset, Decode},
     error::{Cause, Context, Error, Result, log},
     event::Event,
-    spec::RunSpec,
-    synthesize,
     tensor::{Device, safetensors},
     train::{self, Job},
 };
@@ -41,7 +38,7 @@ pub fn worker() -> Result<()> {
     leave_with_parent();
     let stop = signals::stop_flag()?;
     let orders = listen(stop.clone());
-    let mut worker = Worker { notices, stop, data: None, pool: None, device: None };
+    let mut worker = Worker { notices, stop, images: images::Open::default(), pool: None, device: None };
     for assignment in orders {
         let failure = worker.take(&assignment).err();
         // What ran out of memory or panicked may have left anything behind: the slot gets a fresh process.
@@ -59,8 +56,7 @@ pub fn worker() -> Result<()> {
 struct Worker {
     notices: Notices,
     stop: Arc<AtomicBool>,
-    /// The data set of the last run.
-    data: Option<(String, Dataset)>,
+    images: images::Open,
     pool: Option<(usize, rayon::ThreadPool)>,
     device: Option<(String, Device)>,
 }
@@ -69,13 +65,8 @@ impl Worker {
     /// One attempt at one run.
     fn take(&mut self, job: &Assignment) -> Result<()> {
         redirect_output(&job.dir.join(LOG))?;
-        log(format_args!(
-            "attempt {} in process {} on {}, threads: {}",
-            job.attempt,
-            std::process::id(),
-            job.device,
-            job.threads
-        ));
+        let (process, device, threads) = (std::process::id(), &job.device, job.threads);
+        log(format_args!("attempt {} in process {process} on {device}, threads: {threads}", job.attempt));
         memory::reset_peak();
         let mut journal = journal::Writer::open(&job.dir, job.attempt)?;
         safetensors::remove_unfinished(&job.dir.join("checkpoints"))?;
@@ -85,6 +76,8 @@ impl Worker {
         };
         if let Err(error) = &result {
             log(format_args!("error: {error}"));
+            // The next attempt looks at its images anew.
+            self.images = images::Open::default();
             journal.append(Event::Failed { cause: error.cause, message: error.to_string() })?;
             self.notices.tell(&Notice::Grew)?;
         }
@@ -92,12 +85,10 @@ impl Worker {
     }
 
     fn train(&mut self, assignment: &Assignment, journal: &mut journal::Writer) -> Result<()> {
-        self.open_data(assignment)?;
         self.open_pool(assignment.threads)?;
         let device = self.open_device(&assignment.device)?;
-        let (Some((_, data)), Some((_, pool))) = (&self.data, &self.pool) else {
-            return Err(Error::bug("a worker without data or threads"));
-        };
+        let data = self.images.of(assignment)?;
+        let Some((_, pool)) = &self.pool else { return Err(Error::bug("a worker without threads")) };
         let notices = &self.notices;
         let mut ended = false;
         let mut emit = |event: Event| {
@@ -110,7 +101,7 @@ impl Worker {
         let job = Job {
             spec: &assignment.spec,
             seed: assignment.seed,
-            data,
+            data: &data,
             device,
             dir: &assignment.dir,
             until: assignment.until,
@@ -124,15 +115,6 @@ impl Worker {
             true => Ok(()),
             false => Err(Error::bug("training ended without saying how")),
         }
-    }
-
-    fn open_data(&mut self, job: &Assignment) -> Result<()> {
-        let key = data_key(&job.spec)?;
-        if self.data.as_ref().is_none_or(|(open, _)| *open != key) {
-            self.data = None;
-            self.data = Some((key, open_data(&job.spec, &job.cache, &|_| ())?));
-        }
-        Ok(())
     }
 
     fn open_device(&mut self, name: &str) -> Result<Device> {
@@ -149,30 +131,6 @@ impl Worker {
         }
         Ok(())
     }
-}
-
-/// A run's images: what its fold and subset leave of its data set, decoded, and what is synthesized from the training
-/// images among that.
-pub fn open_data(spec: &RunSpec, cache: &Path, progress: &(dyn Fn(data::Progress) + Sync)) -> Result<Dataset> {
-    let mut data = data::open(&spec.data, decode(spec), cache, progress)?;
-    if spec.fold.is_some() || spec.subset.is_some() {
-        data = data.cut(spec.fold.as_ref(), spec.subset.as_ref())?;
-    }
-    if let Some(synthesizer) = &spec.synthesize {
-        synthesize::add(&mut data, synthesizer, decode(spec), cache, progress)?;
-    }
-    Ok(data)
-}
-
-/// How a run's images are brought to size.
-pub fn decode(spec: &RunSpec) -> Decode {
-    Decode { size: spec.input.loaded(), interpolation: spec.input.interpolation }
-}
-
-/// Equal for runs that share their images.
-pub fn data_key(spec: &RunSpec) -> Result<String> {
-    let RunSpec { data, fold, subset, input, synthesize, .. } = spec;
-    serde_json::to_string(&(data, fold, subset, input.loaded(), input.interpolation, synthesize)).map_err(Error::bug)
 }
 
 fn micro_batch_warning(job: &Assignment) -> Option<String> {

@@ -18,6 +18,7 @@ pub use verdict::{Comparison, Unit, Verdict};
 use crate::{
     error::{Context, Error, Result},
     store::Store,
+    tensor::safetensors,
 };
 use std::{
     io::Write,
@@ -49,7 +50,8 @@ pub fn verdict(store: &Store, sweep: &str) -> Result<String> {
 
 fn replace(path: &Path, bytes: &[u8]) -> Result<()> {
     let written = || -> std::io::Result<()> {
-        let mut file = tempfile::NamedTempFile::new_in(path.parent().unwrap_or(Path::new(".")))?;
+        let folder = path.parent().unwrap_or(Path::new("."));
+        let mut file = tempfile::Builder::new().prefix(safetensors::UNFINISHED).tempfile_in(folder)?;
         file.write_all(bytes)?;
         readable(file.as_file())?;
         file.persist(path)?;

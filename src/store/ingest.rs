@@ -135,10 +135,11 @@ impl Writer<'_> {
         Ok(())
     }
 
+    /// Not before it began, even where the clock was set back meanwhile.
     fn finished(&self, record: &Record, best_epoch: u32, summary: &Values) -> rusqlite::Result<()> {
         self.db
             .prepare_cached(
-                "UPDATE runs SET status = 'finished', finished_at = ?2, best_epoch = ?3, cause = NULL, error = NULL
+                "UPDATE runs SET status = 'finished', finished_at = max(?2, ifnull(started_at, ?2)), best_epoch = ?3, cause = NULL, error = NULL
                  WHERE id = ?1",
             )?
             .execute(params![self.run, record.time, best_epoch])?;
@@ -192,6 +193,7 @@ fn word(cause: Cause) -> &'static str {
         Cause::OutOfMemory => "out_of_memory",
         Cause::DiskFull => "disk_full",
         Cause::Environment => "environment",
+        Cause::Locked => "locked",
         Cause::Interrupted => "interrupted",
         Cause::Bug => "bug",
     }

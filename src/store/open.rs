@@ -30,8 +30,8 @@ const MIGRATIONS: &[&str] = &["
 /// The schema's version now.
 const VERSION: usize = MIGRATIONS.len() + 1;
 
-/// How long one process waits for another's transaction.
-const PATIENCE: Duration = Duration::from_secs(30);
+/// How long one process waits for another's transaction before it says so.
+const PATIENCE: Duration = Duration::from_secs(10);
 
 pub fn for_writing(path: &Path) -> Result<Connection> {
     let place = || path.display().to_string();
@@ -199,7 +199,7 @@ impl From<rusqlite::Error> for Error {
     fn from(error: rusqlite::Error) -> Self {
         let (cause, advice) = match error.sqlite_error_code() {
             Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked) => {
-                (Cause::Environment, "another program holds the results file locked; close it and run this again")
+                (Cause::Locked, "another program holds the results file locked; close it and run this again")
             }
             Some(ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase) => (
                 Cause::Environment,

@@ -33,7 +33,7 @@ pub fn sample_sheet(data: &Dataset) -> Result<Option<Vec<u8>>> {
     sheet.pixels.fill(u8::MAX);
     for (row, indices) in rows.iter().enumerate() {
         for (column, &index) in indices.iter().enumerate() {
-            let image = Image { width: split.size, height: split.size, pixels: split.image(index).to_vec() };
+            let image = Image { width: split.size, height: split.size, pixels: split.pixels(index)?.to_vec() };
             place(&mut sheet, &tile(&image)?, [column * (TILE + GAP), row * (TILE + GAP)]);
         }
     }

@@ -105,14 +105,15 @@ impl Synthesizer for SelfBlend {
         }
         let label = training.class(self.label.as_deref(), 1);
         let key = Key::new(self.seed).named("self_blend");
-        let face = |index: usize| {
-            let pixels = split.image(faces[index % faces.len()]).to_vec();
-            Image { width: split.size, height: split.size, pixels }
+        let face = |index: usize| -> Result<Image> {
+            let pixels = split.pixels(faces[index % faces.len()])?.to_vec();
+            Ok(Image { width: split.size, height: split.size, pixels })
         };
         for start in (0..self.images).step_by(CHUNK) {
             let end = self.images.min(start + CHUNK);
-            let made = (start..end).into_par_iter().map(|index| self.blended(&face(index), key.with(index as u64)));
-            made.collect::<Vec<_>>().into_iter().try_for_each(|image| sink(image, label))?;
+            let made =
+                (start..end).into_par_iter().map(|index| Ok(self.blended(&face(index)?, key.with(index as u64))));
+            made.collect::<Result<Vec<_>>>()?.into_iter().try_for_each(|image| sink(image, label))?;
             (training.progress)(Progress::Synthesizing { done: end, total: self.images });
         }
         Ok(())

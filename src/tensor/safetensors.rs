@@ -123,7 +123,7 @@ fn header(arrays: &[&Array], metadata: &BTreeMap<String, String>) -> Result<Stri
 }
 
 /// How the name of a file begins that is not written to its end.
-const UNFINISHED: &str = ".unfinished-";
+pub const UNFINISHED: &str = ".unfinished-";
 
 /// Removes what writers that were killed left in a folder. Nobody may be writing into it.
 pub fn remove_unfinished(folder: &Path) -> Result<()> {

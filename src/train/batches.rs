@@ -117,9 +117,10 @@ impl Images {
         let count = samples.len();
         let values = self.values(self.size);
         let mut pixels = vec![0.0; count * values];
-        pixels.par_chunks_exact_mut(values).zip(samples).for_each(|(out, sample)| {
-            self.middle(split.image(sample), split.size, out);
-        });
+        pixels.par_chunks_exact_mut(values).zip(samples).try_for_each(|(out, sample)| {
+            self.middle(split.pixels(sample)?, split.size, out);
+            Ok::<_, Error>(())
+        })?;
         self.tensor(&pixels, count, self.size)
     }
 
@@ -330,7 +331,7 @@ impl<'a> Batches<'a> {
 
     /// One training image at `size`, augmented and normalized.
     fn augmented(&self, sample: usize, size: usize, key: Key, out: &mut [f32]) -> Result<()> {
-        let (pixels, side, full) = (self.split.image(sample), self.split.size, self.images.size);
+        let (pixels, side, full) = (self.split.pixels(sample)?, self.split.size, self.images.size);
         let plain = self.spec.augment.iter().all(|augment: &AugmentSpec| augment.as_dyn().scope() == Scope::Batch);
         if plain && size == full {
             self.images.middle(pixels, side, out);

@@ -69,7 +69,8 @@ impl Folder {
         updater: &mut Updater,
         average: Option<&mut Average>,
     ) -> Result<Option<Progress>> {
-        if !self.last().exists() {
+        let place = || format!("cannot read {}", self.last().display());
+        if !self.last().try_exists().context(place)? {
             return Ok(None);
         }
         let stored = Stored::read(&self.last())?;
@@ -81,6 +82,14 @@ impl Folder {
         }
         weights::load(params, &stored, None, None)?;
         Ok(Some(state.progress))
+    }
+
+    /// Checks the weights that a run needs again once it has trained: those of its best epoch, if it has one by now, and
+    /// of the epochs kept for a soup. Of these one may be gone: a later epoch, which comes again, was better.
+    pub fn check_selected(&self, best: u32, kept: &[u32]) -> Result<()> {
+        let best = (best > 0).then(|| self.best());
+        let kept = kept.iter().map(|epoch| self.epoch(*epoch)).filter(|path| path.exists());
+        best.into_iter().chain(kept).try_for_each(|path| Stored::read(&path).map(drop))
     }
 
     pub fn save_best(&self, params: &Params, epoch: u32) -> Result<()> {

@@ -69,8 +69,7 @@ pub type Emit<'a> = dyn FnMut(Event) -> Result<()> + 'a;
 /// When `stop` becomes true it writes a checkpoint at the next step and returns `Cause::Interrupted`; where the job ends
 /// early it says [`Event::Paused`] in place of [`Event::Finished`]. An error of `emit` ends the run. Emits everything but `Event::Failed`, which is the caller's.
 pub fn run(job: &Job, emit: &mut Emit, stop: &AtomicBool) -> Result<()> {
-    let mut trainer = Trainer::new(job, emit)?;
-    trainer.resume(emit)?;
+    let mut trainer = Trainer::resume(job, emit)?;
     trainer.announce(emit)?;
     while !trainer.done() {
         if trainer.pauses() {
@@ -120,15 +119,27 @@ impl<'a> Trainer<'a> {
         })
     }
 
-    fn resume(&mut self, emit: &mut Emit) -> Result<()> {
-        match self.folder.load(&self.model.params, &mut self.updater, self.average.as_mut()) {
-            Ok(Some(progress)) => self.progress = progress,
-            Ok(None) => {}
-            Err(error) => {
+    /// At the last checkpoint, or at the start where there is none or it is damaged.
+    fn resume(job: &'a Job<'a>, emit: &mut Emit) -> Result<Self> {
+        let mut trainer = Self::new(job, emit)?;
+        match trainer.load() {
+            Err(error) if error.cause == Cause::User => {
                 let message = format!("the checkpoint cannot be read, so the run starts over ({error})");
                 emit(Event::Warning { message })?;
+                // What was read of it must not stay behind.
+                Self::new(job, emit)
             }
+            loaded => loaded.map(|()| trainer),
         }
+    }
+
+    fn load(&mut self) -> Result<()> {
+        let Some(progress) = self.folder.load(&self.model.params, &mut self.updater, self.average.as_mut())? else {
+            return Ok(());
+        };
+        let soup = self.job.spec.soup.as_ref().map_or(0, |soup| soup.epochs);
+        self.folder.check_selected(progress.best_epoch, &progress.best_epochs(soup, self.job.spec))?;
+        self.progress = progress;
         Ok(())
     }
 

@@ -38,8 +38,11 @@ impl Resident {
         let bytes = queue.array((count, split.size, split.size, 3), DType::U8)?;
         let piece = (Self::PIECE / image).max(1);
         for first in (0..count).step_by(piece) {
-            let images = (first..(first + piece).min(count)).flat_map(|index| split.image(index)).copied();
-            queue.write(&bytes, first * image, &images.collect::<Vec<u8>>())?;
+            let mut images = Vec::with_capacity(piece * image);
+            for index in first..(first + piece).min(count) {
+                images.extend_from_slice(split.pixels(index)?);
+            }
+            queue.write(&bytes, first * image, &images)?;
         }
         Ok(Some(Self { queue, bytes: bytes.into_tensor(), side: split.size }))
     }

@@ -3,6 +3,7 @@
 use rusqlite::{Connection, OpenFlags, types::Value};
 use std::{
     fs,
+    io::Read,
     path::{Path, PathBuf},
     process::{Child, Command, Output, Stdio},
     time::{Duration, Instant},
@@ -38,6 +39,36 @@ optimizer.adam = { lr = 0.002 }
 seeds = [0, 1]
 "#;
 
+/// Two experiments of one run each, of a second or two together.
+pub const TINY: &str = r#"
+name = "tiny"
+
+[data.synthetic]
+train = 16
+val = 8
+size = 16
+
+[defaults]
+epochs = 2
+batch_size = 8
+log_every = 1
+input = { size = 16, mean = [0.5, 0.5, 0.5], std = [0.5, 0.5, 0.5] }
+backbone = { name = "mobilenetv3_small_100" }
+optimizer.sgd = { lr = 0.01, momentum = 0.9 }
+select = { metric = "accuracy", mode = "max" }
+augment = [{ random_horizontal_flip = {} }]
+
+[[experiment]]
+name = "baseline"
+
+[[experiment]]
+name = "other"
+optimizer.sgd = { lr = 0.02, momentum = 0.9 }
+
+[sweep]
+seeds = [0]
+"#;
+
 /// A folder with an experiment file, and the sweeps run in it.
 pub struct Bench {
     dir: tempfile::TempDir,
@@ -71,6 +102,14 @@ impl Bench {
     pub fn complete(&self, out: &str, arguments: &[&str]) {
         let output = self.run(out, arguments);
         assert_eq!(output.status.code(), Some(0), "{}", text(&output));
+    }
+
+    /// Starts a sweep and stops it by Ctrl-C once its journals have `what`.
+    pub fn stop_after(&self, out: &str, what: &str) {
+        let child = self.sweep(out, &["--jobs", "1"]).spawn().unwrap();
+        assert!(wait_until(Duration::from_secs(60), || journalled(&self.out(out), what)));
+        signal(child.id(), libc::SIGINT);
+        end(child, Duration::from_secs(30));
     }
 
     pub fn out(&self, out: &str) -> PathBuf {
@@ -135,12 +174,39 @@ fn exact(row: &[Value]) -> String {
 
 fn is_temporary(path: &Path) -> bool {
     let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
-    [".unfinished", ".tmp"].iter().any(|prefix| name.starts_with(prefix)) || name.ends_with(".tmp")
+    let beside_the_store = ["-wal", "-shm", "-journal"].iter().any(|suffix| name.ends_with(suffix));
+    name.starts_with(".unfinished") || name.contains(".tmp") || beside_the_store
 }
 
-fn files(dir: &Path) -> Vec<PathBuf> {
+pub fn files(dir: &Path) -> Vec<PathBuf> {
     let entries = fs::read_dir(dir).into_iter().flatten().flatten().map(|entry| entry.path());
     entries.flat_map(|path| if path.is_dir() { files(&path) } else { vec![path] }).collect()
+}
+
+/// Copies a folder with all that is in it.
+pub fn copy(from: &Path, to: &Path) {
+    fs::create_dir_all(to).unwrap();
+    for entry in fs::read_dir(from).unwrap().flatten() {
+        let (from, to) = (entry.path(), to.join(entry.file_name()));
+        if from.is_dir() {
+            copy(&from, &to);
+        } else {
+            fs::copy(&from, &to).unwrap();
+        }
+    }
+}
+
+/// A seeded generator of small numbers: splitmix64.
+pub struct Random(pub u64);
+
+impl Random {
+    pub fn below(&mut self, limit: u64) -> u64 {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut bits = self.0;
+        bits = (bits ^ (bits >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        bits = (bits ^ (bits >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        (bits ^ (bits >> 31)) % limit
+    }
 }
 
 /// What a process said.
@@ -187,6 +253,20 @@ pub fn wait_until(patience: Duration, mut holds: impl FnMut() -> bool) -> bool {
 pub fn journalled(out: &Path, what: &str) -> bool {
     let journals = files(out).into_iter().filter(|path| path.ends_with("journal.jsonl"));
     journals.into_iter().any(|path| fs::read_to_string(path).is_ok_and(|text| text.contains(what)))
+}
+
+/// Waits until a process says something on standard error; false when it ends without. Returns all that it said so far.
+pub fn hear(child: &mut Child, what: &str) -> (bool, String) {
+    let mut heard = String::new();
+    let stderr = child.stderr.as_mut().unwrap();
+    let mut letter = [0];
+    while stderr.read(&mut letter).unwrap() > 0 {
+        heard.push(letter[0] as char);
+        if letter[0] == b'\n' && heard.contains(what) {
+            return (true, heard);
+        }
+    }
+    (false, heard)
 }
 
 /// Waits for a process that should end soon, and kills it when it does not.

@@ -63,7 +63,7 @@ struct Real {
 impl Real {
     fn new(split: &Split, classes: usize, size: usize) -> Result<Self> {
         let image = |index: usize| -> Result<Vec<u8>> {
-            let image = Image { width: split.size, height: split.size, pixels: split.image(index).to_vec() };
+            let image = Image { width: split.size, height: split.size, pixels: split.pixels(index)?.to_vec() };
             Ok(resize(&image, size, size, Interpolation::Bilinear)?.pixels)
         };
         let images = (0..split.items.len()).into_par_iter().map(image).collect::<Result<Vec<_>>>()?;
