@@ -11,6 +11,7 @@
 #include <functional>
 #include <map>
 #include <string>
+#include <setjmp.h>
 #include <ucontext.h>
 #include <vector>
 
@@ -63,62 +64,88 @@ namespace emulated {
 
 constexpr size_t STACK = 1 << 16;
 
+// Where threads wait for each other: those of a block, or of a warp.
+struct Barrier {
+    unsigned running = 0, arrived = 0, passed = 0;
+
+    // Lets all go where the last of those that still run has come.
+    void open_if_full() {
+        if (arrived < running || running == 0) return;
+        arrived = 0;
+        ++passed;
+    }
+};
+
+// A thread. It is made once and runs one kernel after another; jumps cost no system calls, as switches of contexts do.
 struct Fiber {
-    ucontext_t context;
+    jmp_buf place;
     std::vector<char> stack = std::vector<char>(STACK);
     dim3 index;
-    bool done = false;
-    // Barriers passed, of the block and of the warp.
-    unsigned blocked = 0, warped = 0;
+    bool made = false, done = false;
 };
 
 static std::vector<Fiber> fibers;
 static std::vector<double> deposits;
-static ucontext_t scheduler;
+static Barrier block_barrier;
+static std::vector<Barrier> warp_barriers;
+static jmp_buf scheduler;
+static ucontext_t beginning;
 static size_t current;
 static std::function<void()> body;
 static std::vector<unsigned char> dynamic;
 
-static void yield_fiber() { swapcontext(&fibers[current].context, &scheduler); }
-
-static void enter() {
-    body();
-    fibers[current].done = true;
-    yield_fiber();
+static void yield_fiber() {
+    if (!_setjmp(fibers[current].place)) _longjmp(scheduler, 1);
 }
 
-// Waits until all of the fibers from `first` to `last` that still run have come as far.
-static void wait(unsigned Fiber::*passed, size_t first, size_t last) {
-    unsigned mine = ++(fibers[current].*passed);
+static void enter() {
     for (;;) {
-        bool all = true;
-        for (size_t i = first; i < last && all; ++i) all = fibers[i].done || fibers[i].*passed >= mine;
-        if (all) return;
+        body();
+        fibers[current].done = true;
+        for (Barrier *barrier : {&block_barrier, &warp_barriers[current / 32]}) {
+            --barrier->running;
+            barrier->open_if_full();
+        }
         yield_fiber();
     }
+}
+
+static void wait(Barrier &barrier) {
+    unsigned before = barrier.passed;
+    ++barrier.arrived;
+    barrier.open_if_full();
+    while (barrier.passed == before) yield_fiber();
+}
+
+// Goes on with a fiber until it yields.
+static void resume(Fiber &fiber) {
+    if (_setjmp(scheduler)) return;
+    if (fiber.made) _longjmp(fiber.place, 1);
+    fiber.made = true;
+    getcontext(&beginning);
+    beginning.uc_stack.ss_sp = fiber.stack.data();
+    beginning.uc_stack.ss_size = STACK;
+    beginning.uc_link = nullptr;
+    makecontext(&beginning, enter, 0);
+    setcontext(&beginning);
 }
 
 static void run_block(size_t threads) {
     if (fibers.size() < threads) fibers.resize(threads);
     deposits.assign(threads, 0);
+    block_barrier = {(unsigned)threads, 0, 0};
+    warp_barriers.assign((threads + 31) / 32, {});
     for (size_t i = 0; i < threads; ++i) {
-        Fiber &fiber = fibers[i];
-        fiber.index = {(unsigned)(i % blockDim.x), (unsigned)(i / blockDim.x), 0};
-        fiber.done = false;
-        fiber.blocked = fiber.warped = 0;
-        getcontext(&fiber.context);
-        fiber.context.uc_stack.ss_sp = fiber.stack.data();
-        fiber.context.uc_stack.ss_size = STACK;
-        fiber.context.uc_link = nullptr;
-        makecontext(&fiber.context, enter, 0);
+        fibers[i].index = {(unsigned)(i % blockDim.x), (unsigned)(i / blockDim.x), 0};
+        fibers[i].done = false;
+        ++warp_barriers[i / 32].running;
     }
-    for (size_t left = threads; left > 0;) {
+    while (block_barrier.running > 0) {
         for (size_t i = 0; i < threads; ++i) {
             if (fibers[i].done) continue;
             current = i;
             threadIdx = fibers[i].index;
-            swapcontext(&scheduler, &fibers[i].context);
-            left -= fibers[i].done;
+            resume(fibers[i]);
         }
     }
 }
@@ -151,16 +178,16 @@ struct Registered {
 #define DYNAMIC_SHARED(type, name) type *name = reinterpret_cast<type *>(emulated::dynamic.data())
 
 static inline void __syncthreads() {
-    emulated::wait(&emulated::Fiber::blocked, 0, (size_t)blockDim.x * blockDim.y);
+    emulated::wait(emulated::block_barrier);
 }
 
 template <class V> static inline V __shfl_xor_sync(unsigned, V x, int mask) {
     using namespace emulated;
-    size_t lane = current, first = lane / 32 * 32, last = std::min<size_t>(first + 32, (size_t)blockDim.x * blockDim.y);
+    size_t lane = current;
     deposits[lane] = x;
-    wait(&Fiber::warped, first, last);
+    wait(warp_barriers[lane / 32]);
     V other = (V)deposits[lane ^ (size_t)mask];
-    wait(&Fiber::warped, first, last);
+    wait(warp_barriers[lane / 32]);
     return other;
 }
 static inline void __syncwarp() { __shfl_xor_sync(0, 0, 0); }
@@ -171,10 +198,10 @@ namespace emulated {
 static std::vector<std::array<unsigned long long, 6>> shown;
 
 static void show(const std::array<unsigned long long, 6> &words) {
-    size_t threads = (size_t)blockDim.x * blockDim.y, first = current / 32 * 32;
+    size_t threads = (size_t)blockDim.x * blockDim.y;
     if (shown.size() < threads) shown.resize(threads);
     shown[current] = words;
-    wait(&Fiber::warped, first, first + 32);
+    wait(warp_barriers[current / 32]);
 }
 
 template <class V> float half_of(unsigned long long word, int which) {
@@ -195,7 +222,7 @@ template <class V> void multiply_add(float (&sums)[4], const unsigned (&a)[4], c
             sums[i] += half_of<V>(left[row / 8 + k / 8 * 2], k % 2) * half_of<V>(right[4 + k / 8], k % 2);
         }
     }
-    wait(&Fiber::warped, first, first + 32);
+    wait(warp_barriers[current / 32]);
 }
 
 // As PTX describes ldmatrix.x4.trans: thread 8 i + j points to row j of matrix i.
@@ -207,7 +234,7 @@ static void load_turned(unsigned (&pairs)[4], const void *row) {
         for (size_t j = 0; j < 2; ++j) two[j] = ((const unsigned short *)shown[first + i * 8 + lane % 4 * 2 + j][0])[lane / 4];
         memcpy(&pairs[i], two, 4);
     }
-    wait(&Fiber::warped, first, first + 32);
+    wait(warp_barriers[current / 32]);
 }
 
 } // namespace emulated

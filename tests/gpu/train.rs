@@ -103,7 +103,8 @@ fn resnet18() {
 
 #[test]
 fn efficientnet_b0() {
-    check("efficientnet_b0", "f32", 2e-3, json!({ "optimizer": { "adamw": { "lr": 1e-4 } } }));
+    // Small steps: from random weights, at a pixel a map, larger ones grow any difference within two of them.
+    check("efficientnet_b0", "f32", 2e-3, json!({ "optimizer": { "sgd": { "lr": 1e-5 } } }));
 }
 
 #[test]
