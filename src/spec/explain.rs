@@ -172,12 +172,16 @@ fn keys(shape: Shape) -> String {
             Kind::Component(names) => ("Each one of", names),
             _ => return String::new(),
         },
+        Kind::Map(values) => match values.kind() {
+            Kind::Table(keys) => ("Of each key one of the first four, and", keys),
+            _ => return String::new(),
+        },
         _ => return String::new(),
     };
     if entries.is_empty() {
         return "No keys.\n\n".into();
     }
-    let is_key = title == "Keys";
+    let is_key = matches!(shape.kind(), Kind::Table(_) | Kind::Map(_));
     let text = entries.iter().map(|(key, shape)| match is_key {
         true => format!("  {key}\n{}", entry(*shape)),
         false => format!("  {key}\n{}\n", wrap(shape.about(), "      ")),
@@ -217,7 +221,7 @@ fn overview() -> String {
          [data]      where images and labels come from\n\
          [defaults]  what every experiment starts from: the keys below\n\
          [[experiment]]  one experiment: `name`, `extends = \"another one\"`, and the keys below\n\
-         [sweep]     `seeds`, `grid`, `zip`, and [[sweep.block]] with `for`\n\n\
+         [sweep]     `seeds`, `grid`, `zip`, `random`, `tpe`, and [[sweep.block]] with `for`\n\n\
          Tables merge key by key through [data], [defaults], what `extends` names, the experiment and --set key=value.\n\
          Naming another component of a family replaces the old one whole; lists replace, `augment.append = [..]` appends,\n\
          `augment.mixup.alpha = 0.4` changes the entry of that name; `ema = false` takes away what a lower layer sets.\n\nKeys\n",
@@ -264,7 +268,10 @@ fn sample(shape: Shape, depth: usize) -> String {
             table(shown.into_iter().map(|(key, shape)| (*key, sample(*shape, depth + 1))))
         }
         Kind::Component(names) => table(names.first().map(|(name, shape)| (*name, sample(*shape, depth + 1)))),
-        Kind::Map(_) => "{ \"optimizer.adam.lr\" = [0.001, 0.01] }".into(),
+        Kind::Map(values) => match values.kind() {
+            Kind::Table(_) => "{ \"optimizer.adam.lr\" = { log_uniform = [0.0001, 0.1] } }".into(),
+            _ => "{ \"optimizer.adam.lr\" = [0.001, 0.01] }".into(),
+        },
         Kind::List(item, [min, _]) => match item.kind() {
             // A family inside a family would go on for ever.
             Kind::Component(_) if depth > 3 => "[]".into(),
