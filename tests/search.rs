@@ -45,6 +45,7 @@ struct World {
     epochs: usize,
     orders: usize,
     pruned: BTreeSet<String>,
+    losses: Vec<sweep::Loss>,
 }
 
 impl World {
@@ -85,6 +86,7 @@ impl World {
             }
         }
         self.pruned = director.pruned().into_iter().collect();
+        self.losses = director.losses().to_vec();
     }
 
     /// Trains one epoch; true when the order is done.
@@ -331,4 +333,46 @@ fn searching_and_pruning_work_together() {
     let trials = world.runs.values().filter(|(run, _)| run.seed == 0).count();
     assert_eq!((trials, world.runs.len()), (40, 41), "the best trial alone gets the other seed");
     assert!(world.best() > 0.935, "{}", world.best());
+}
+
+/// Three experiments: `a` and `b` are as good as each other, `c` is worse; seeds matter a little to each.
+fn racing(run: &PlannedRun, _: u32) -> f64 {
+    let level = if run.experiment == "c" { 0.7 } else { 0.8 };
+    let own = u64::from(run.experiment.as_bytes()[0]);
+    let noise = (run.seed * 2_654_435_761 + own * 40_503) % 1000;
+    level + 0.01 * noise as f64 / 1000.0
+}
+
+const THREE: &str = "[[experiment]]\nname = \"a\"\n[[experiment]]\nname = \"b\"\nbatch_size = 8\n[[experiment]]\nname = \"c\"\nbatch_size = 16";
+
+#[test]
+fn further_seeds_go_to_those_in_contention() {
+    let file = load_with(THREE, "seeds = 3\nrace = { seeds = 9 }");
+    let world = done(&file, 2, &racing);
+    let seeds = |experiment: &str| world.runs.values().filter(|(run, _)| run.experiment == experiment).count();
+    assert_eq!((seeds("a"), seeds("b")), (9, 9), "nothing tells these two apart");
+    let [loss] = &world.losses[..] else { panic!("{:?}", world.losses) };
+    assert_eq!((loss.experiment.as_str(), loss.seeds), ("c", seeds("c")));
+    assert!(loss.seeds < 6 && loss.p <= loss.level && loss.behind.interval.unwrap().0 > 0.0, "{loss:?}");
+
+    for (jobs, piece) in [(1, usize::MAX / 2), (4, 10), (1, 3)] {
+        let mut parts = World::default();
+        for _ in 0..200 {
+            parts.run(&file, jobs, piece, &racing);
+        }
+        assert_eq!((parts.finished, parts.losses), (world.finished.clone(), world.losses.clone()));
+    }
+}
+
+#[test]
+fn a_race_takes_confirmed_points_and_the_seeds_of_the_file() {
+    let file = load(&format!("seeds = [3, 1]\nconfirm = 2\ntrials = 8\nrace = {{ seeds = 4 }}\nrandom = {RATES}"));
+    let noisy = |run: &PlannedRun, epoch: u32| {
+        by_rate(run, epoch) + 0.05 * ((run.seed * 7 + run.spec.batch_size as u64) % 5) as f64
+    };
+    let world = done(&file, 1, &noisy);
+    let mut seeds: Vec<u64> = world.runs.values().map(|(run, _)| run.seed).collect();
+    seeds.sort_unstable();
+    let of = |seed: u64| seeds.iter().filter(|other| **other == seed).count();
+    assert_eq!((of(3), of(1), of(0), of(2), seeds.len()), (8, 2, 2, 2, 14));
 }

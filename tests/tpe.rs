@@ -8,6 +8,9 @@ use std::collections::BTreeMap;
 
 const TRIALS: usize = 60;
 
+/// A function to make small.
+type Function = fn(&Point) -> f64;
+
 type Point = BTreeMap<String, toml::Value>;
 
 fn number(point: &Point, key: &str) -> f64 {
@@ -20,7 +23,7 @@ fn text<'a>(point: &'a Point, key: &str) -> &'a str {
 }
 
 /// The best loss of a search.
-fn best(sampler: Sampler, seed: u64, space: &str, function: fn(&Point) -> f64) -> f64 {
+fn best(sampler: Sampler, seed: u64, space: &str, function: Function) -> f64 {
     let space = Space::alone(sampler, TRIALS, seed, space).unwrap();
     let mut history: Vec<Observation> = Vec::new();
     let mut known = search::known_points(&space).into_iter();
@@ -106,8 +109,7 @@ width3 = { int = [4, 1024], log = true, when = { layers = 3 } }
 
 #[test]
 fn tpe_beats_random_search() {
-    let functions: [(&str, fn(&Point) -> f64); 3] =
-        [(MIXED_BRANIN, mixed_branin), (OPTIMIZER, optimizer), (NETWORK, network)];
+    let functions: [(&str, Function); 3] = [(MIXED_BRANIN, mixed_branin), (OPTIMIZER, optimizer), (NETWORK, network)];
     for (space, function) in functions {
         let of = |sampler| median((0..9).map(|seed| best(sampler, seed, space, function)).collect());
         let (tpe, random) = (of(Sampler::Tpe), of(Sampler::Random));

@@ -189,6 +189,9 @@ fn record_plan(store: &mut Store, file: &ExperimentFile, plan: &[PlannedRun], ca
     let experiments =
         file.experiments.iter().map(|experiment| Ok((experiment.name.clone(), resolved(&experiment.spec)?)));
     let fingerprint = fingerprints(cache);
+    if file.sweep.race.is_none() {
+        store.set_losses(&file.name, &[])?;
+    }
     let runs: Vec<NewRun> = plan.iter().map(|run| new_run(run, &fingerprint)).collect::<Result<_>>()?;
     store.add_sweep(&NewSweep {
         name: &file.name,

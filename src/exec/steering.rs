@@ -97,7 +97,8 @@ impl<'a> Steering<'a> {
             store.add_trials(&self.sweep, &trials)?;
         }
         let losses: Vec<StoredLoss> = self.director.losses().iter().map(stored).collect();
-        if self.losses.as_ref() != Some(&losses) {
+        // Until the race has been gone through again, what an earlier command wrote stands.
+        if self.losses.as_ref().map_or(!losses.is_empty(), |known| *known != losses) {
             store.set_losses(&self.sweep, &losses)?;
             self.losses = Some(losses);
         }
@@ -139,7 +140,9 @@ impl<'a> Steering<'a> {
         if status != Status::Finished {
             super::catch_up(store, &run.id, &self.folder(&run.id))?;
         }
-        self.director.recall(&run.id, Seen { pruned: status == Status::Pruned, ..Seen::default() });
+        let whole = |outcome: &str| matches!(outcome, "paused" | "finished");
+        let broken = store.attempts(&run.id)?.pop().is_some_and(|last| !last.outcome.is_some_and(|how| whole(&how)));
+        self.director.recall(&run.id, Seen { pruned: status == Status::Pruned, broken, ..Seen::default() });
         let metric = &run.spec.select.metric;
         for (epoch, value) in store.curve(&run.id, Split::Val, metric)? {
             let values = [(metric.clone(), value)].into();

@@ -98,6 +98,9 @@ fn topics() -> Vec<Topic> {
             topics.push(Topic { path: key.into(), what: What::Key(shape) });
             keys_of(shape).into_iter().for_each(|(inner, shape)| {
                 topics.push(Topic { path: format!("{key}.{inner}"), what: What::Key(shape) });
+                if matches!(shape.kind(), Kind::Component(_)) {
+                    collect(&format!("{key}.{inner}"), shape, &mut topics);
+                }
             });
         }
     }
@@ -125,7 +128,7 @@ fn collect(path: &str, shape: Shape<'static>, topics: &mut Vec<Topic>) {
             }
         }
         Kind::Component(names) => {
-            let family = path.split('.').next().unwrap_or(path).to_string();
+            let family = path.rsplit('.').next().unwrap_or(path).to_string();
             for (name, shape) in names {
                 topics.push(Topic { path: at(name), what: What::Component(shape, family_word(&family)) });
                 keys_of(shape).into_iter().for_each(|(key, shape)| {
@@ -150,6 +153,7 @@ fn family_word(key: &str) -> &'static str {
         "optimizer" => "optimizer",
         "scheduler" => "scheduler",
         "loss" => "loss",
+        "pruning" => "pruner",
         "sampler" => "sampler",
         "synthesize" => "synthesizer",
         _ => "component",
@@ -221,7 +225,7 @@ fn overview() -> String {
          [data]      where images and labels come from\n\
          [defaults]  what every experiment starts from: the keys below\n\
          [[experiment]]  one experiment: `name`, `extends = \"another one\"`, and the keys below\n\
-         [sweep]     `seeds`, `grid`, `zip`, `random`, `tpe`, and [[sweep.block]] with `for`\n\n\
+         [sweep]     `seeds`, `grid`, `zip`, `random`, `tpe`, `pruning`, `race`, and [[sweep.block]] with `for`\n\n\
          Tables merge key by key through [data], [defaults], what `extends` names, the experiment and --set key=value.\n\
          Naming another component of a family replaces the old one whole; lists replace, `augment.append = [..]` appends,\n\
          `augment.mixup.alpha = 0.4` changes the entry of that name; `ema = false` takes away what a lower layer sets.\n\nKeys\n",

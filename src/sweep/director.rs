@@ -10,7 +10,7 @@ use super::{
     trial::{Decided, Fingerprint, Planner, Trial},
 };
 use crate::{
-    error::Result,
+    error::{Cause, Result},
     event::{Event, Split},
     prune::Pruner,
     spec::{ExperimentFile, Mode, Sample, Select},
@@ -40,6 +40,8 @@ pub struct Seen {
     pub pruned: bool,
     /// It has been ordered, and its attempt is not over.
     pub running: bool,
+    /// Its last attempt broke off, so that the last epoch may be in no checkpoint: it does not count until the next one begins.
+    pub broken: bool,
 }
 
 /// The director of one sweep.
@@ -62,7 +64,7 @@ pub struct Director<'a> {
 impl Seen {
     /// The last evaluated epoch.
     pub fn reached(&self) -> u32 {
-        self.curve.keys().next_back().copied().unwrap_or(0)
+        self.curve.keys().rev().nth(usize::from(self.broken)).copied().unwrap_or(0)
     }
 
     /// The best loss up to an epoch.
@@ -75,6 +77,10 @@ impl Seen {
         !self.running && self.finished.is_none() && !self.failed
     }
 }
+
+/// Points of a search that make no valid experiment (values that may each stand there, but not together) before the search
+/// gives up; each is replaced by one drawn at random.
+const UNFIT: u64 = 20;
 
 /// A metric's value as a loss.
 fn loss(select: &Select, value: f64) -> f64 {
@@ -116,7 +122,7 @@ impl<'a> Director<'a> {
         let select = &planned.spec.select;
         match event {
             Event::Started { epoch, .. } => {
-                (seen.running, seen.failed) = (true, false);
+                (seen.running, seen.failed, seen.broken) = (true, false, false);
                 seen.curve.retain(|known, _| known <= epoch);
             }
             Event::Epoch { epoch, split: Split::Val, values } => {
@@ -252,7 +258,15 @@ impl<'a> Director<'a> {
             self.exhausted.push((experiment, block));
             return Ok(false);
         };
-        self.adopt(experiment, block, sample)
+        let trial = history.len() as u64;
+        for again in 0..UNFIT {
+            let sample = if again == 0 { sample.clone() } else { search::random::draw(space, trial, UNFIT + again) };
+            match self.adopt(experiment, block, sample) {
+                Err(error) if error.cause == Cause::User && again + 1 < UNFIT => {}
+                adopted => return adopted,
+            }
+        }
+        Ok(false)
     }
 
     fn adopt(&mut self, experiment: usize, block: usize, sample: Sample) -> Result<bool> {

@@ -2,7 +2,7 @@
 
 use super::{
     PlannedRun,
-    director::{Director, Order},
+    director::{Director, Order, Seen},
 };
 use crate::{
     error::Result,
@@ -38,7 +38,7 @@ impl Director<'_> {
     /// Goes through the race from its start, as far as there are results, and orders what the round at hand lacks.
     pub(super) fn race(&mut self, free: usize, orders: &mut Vec<Order>) -> Result<()> {
         let Some(race) = &self.file.sweep.race else { return Ok(()) };
-        if !orders.is_empty() || self.is_busy() {
+        if !orders.is_empty() || self.is_unsettled() {
             return Ok(());
         }
         let mut field = self.contenders();
@@ -57,9 +57,13 @@ impl Director<'_> {
         Ok(())
     }
 
-    /// Whether any run is at work.
-    fn is_busy(&self) -> bool {
-        self.seen.values().any(|seen| seen.running)
+    /// Whether runs that the file asks for are still to come to something.
+    fn is_unsettled(&self) -> bool {
+        let seen = |run: &Rc<PlannedRun>| self.seen.get(&run.id);
+        self.trials.iter().enumerate().any(|(index, trial)| {
+            let open = |seen: &Seen| seen.running || seen.open() && !self.dropped.contains(&index);
+            trial.runs.iter().filter_map(seen).any(open) || trial.rest.iter().filter_map(seen).any(|seen| seen.running)
+        })
     }
 
     /// Trials whose runs have all come to something, on every seed of the sweep.
