@@ -9,7 +9,7 @@
 //! sweep  train  report  progress
 //! spec   store
 //! synthesize
-//! backbone  augment  optim  schedule  loss  metric  data
+//! backbone  augment  optim  schedule  prune  loss  metric  statistics  data
 //! tensor       named parameters, rng, init, layers; ops = our own differentiable operations
 //! event  duration  component  error
 //! ```
@@ -29,9 +29,11 @@ pub mod loss;
 pub mod metric;
 pub mod optim;
 pub mod progress;
+pub mod prune;
 pub mod report;
 pub mod schedule;
 pub mod spec;
+pub mod statistics;
 pub mod store;
 pub mod sweep;
 pub mod synthesize;

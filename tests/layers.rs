@@ -12,7 +12,7 @@ const RANKS: &[&[&str]] = &[
     &["sweep", "train", "report", "progress"],
     &["spec", "store"],
     &["synthesize"],
-    &["backbone", "augment", "optim", "schedule", "loss", "metric", "data"],
+    &["backbone", "augment", "optim", "schedule", "prune", "loss", "metric", "statistics", "data"],
     &["tensor"],
     &["event", "duration", "component", "error"],
 ];

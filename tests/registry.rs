@@ -5,8 +5,8 @@ mod behaviour;
 
 use garde::Validate;
 use runner::{
-    augment::AugmentSpec, data::sampler::SamplerSpec, loss::LossSpec, optim::OptimizerSpec, schedule::ScheduleSpec,
-    synthesize::SynthesizerSpec,
+    augment::AugmentSpec, data::sampler::SamplerSpec, loss::LossSpec, optim::OptimizerSpec, prune::PrunerSpec,
+    schedule::ScheduleSpec, synthesize::SynthesizerSpec,
 };
 use schemars::JsonSchema;
 use serde::{Serialize, de::DeserializeOwned};
@@ -34,6 +34,7 @@ contract! {
     augmentations_keep_the_contract: AugmentSpec in "augment",
     optimizers_keep_the_contract: OptimizerSpec in "optim",
     schedules_keep_the_contract: ScheduleSpec in "schedule",
+    pruners_keep_the_contract: PrunerSpec in "prune",
     losses_keep_the_contract: LossSpec in "loss",
     synthesizers_keep_the_contract: SynthesizerSpec in "synthesize",
     samplers_keep_the_contract: SamplerSpec in "data/sampler",

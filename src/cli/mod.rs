@@ -1,5 +1,6 @@
 //! The command line: one file per command.
 
+mod ask;
 mod bench;
 mod compare;
 mod control;
@@ -77,6 +78,8 @@ enum Command {
     Doctor(doctor::Args),
     #[command(hide = true)]
     Exec(exec::Args),
+    #[command(hide = true)]
+    Ask(ask::Args),
 }
 
 /// Parses the command line, runs the command, turns an error into text and an exit code.
@@ -117,5 +120,6 @@ fn run(command: Command) -> Result<u8> {
         Command::Init(args) => init::run(&args),
         Command::Doctor(args) => doctor::run(&args),
         Command::Exec(args) => exec::run(&args),
+        Command::Ask(args) => ask::run(&args),
     }
 }

@@ -1,5 +1,10 @@
 use super::{output, planning};
-use crate::{error::Result, exec, spec::ExperimentFile, sweep::PlannedRun};
+use crate::{
+    error::Result,
+    exec,
+    spec::ExperimentFile,
+    sweep::{self, PlannedRun},
+};
 
 /// List every run with its id and state, and where each value came from; starts nothing
 #[derive(clap::Args)]
@@ -41,5 +46,6 @@ pub fn show(args: &planning::FileArgs, file: &ExperimentFile, runs: &[PlannedRun
             point.join(" ")
         ))?;
     }
+    sweep::outlook(file, runs).iter().try_for_each(output::line)?;
     Ok(0)
 }

@@ -1,7 +1,6 @@
 //! From an experiment file to its runs: what `sweep` and `plan` share.
 
 use crate::{
-    data,
     error::{Error, Result},
     exec,
     spec::{ExperimentFile, RunSpec},
@@ -38,8 +37,13 @@ pub fn plan(args: &FileArgs) -> Result<(ExperimentFile, Vec<PlannedRun>)> {
     if !args.only.is_empty() {
         file.experiments.retain(|experiment| args.only.contains(&experiment.name));
     }
-    let cache = args.out.join("cache");
-    let runs = sweep::plan(&file, &|spec| data::fingerprint(&spec.data, &cache))?;
+    let fingerprint = exec::fingerprints(&exec::cache_path(&args.out));
+    let store = exec::store_path(&args.out);
+    let decided = match store.exists() && sweep::is_adaptive(&file) {
+        true => exec::decided(&Store::read(&store)?, &file.name)?,
+        false => Vec::new(),
+    };
+    let runs = sweep::plan_with(&file, &fingerprint, &decided)?;
     runs.iter().try_for_each(|run| check_teacher(&run.spec, &args.out))?;
     Ok((file, runs))
 }

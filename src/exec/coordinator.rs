@@ -14,6 +14,7 @@ use super::{
     signals::Interrupts,
     slot::{Message, Worker, cause_of_death},
     space::Space,
+    steering::Steering,
 };
 use crate::{
     error::{Cause, Context, Error, Result},
@@ -24,7 +25,7 @@ use crate::{
 };
 use orders::Aside;
 use std::{
-    collections::{BTreeMap, VecDeque},
+    collections::{BTreeMap, BTreeSet, VecDeque},
     path::{Path, PathBuf},
     rc::Rc,
     sync::mpsc::{self, Receiver, Sender},
@@ -92,6 +93,8 @@ pub struct Coordinator<'a> {
     pub cache: PathBuf,
     pub space: Space,
     pub mailbox: Mailbox,
+    /// Gives out tasks where results decide about them.
+    pub steering: Option<Steering<'a>>,
     queue: VecDeque<Task>,
     /// Paused by another terminal.
     pub held: Vec<Task>,
@@ -133,6 +136,7 @@ impl<'a> Coordinator<'a> {
             cache,
             space: Space::new(out),
             mailbox: Mailbox::new(out),
+            steering: None,
             queue: tasks.into(),
             held: Vec::new(),
             left: Vec::new(),
@@ -162,6 +166,7 @@ impl<'a> Coordinator<'a> {
         }
         self.outcome.pending = self.queue.len() + self.held.len() + self.left.len();
         self.outcome.interrupted |= !self.left.is_empty();
+        self.outcome.pruned = self.steering.as_ref().map_or(0, Steering::pruned);
         result.map(|()| self.outcome)
     }
 
@@ -200,7 +205,26 @@ impl<'a> Coordinator<'a> {
         self.slots.iter_mut().filter_map(|slot| slot.worker.as_mut()).for_each(Worker::stop);
     }
 
+    /// Asks for further tasks where slots are free and nothing waits for them.
+    fn refill(&mut self) -> Result<()> {
+        let Some(steering) = &mut self.steering else { return Ok(()) };
+        let now = Instant::now();
+        let free = self.slots.iter().filter(|slot| slot.task.is_none()).count();
+        let ready = self.queue.iter().filter(|task| task.ready <= now).count();
+        let tasks = steering.next(&mut self.store, free.saturating_sub(ready))?;
+        let held = if tasks.is_empty() { BTreeSet::new() } else { self.store.held()? };
+        for task in tasks {
+            self.progress.more(&task.label());
+            match held.contains(&task.run.id) {
+                true => self.held.push(task),
+                false => self.queue.push_back(task),
+            }
+        }
+        Ok(())
+    }
+
     fn fill_slots(&mut self) -> Result<()> {
+        self.refill()?;
         for index in 0..self.slots.len() {
             if self.slots[index].task.is_some() {
                 continue;
@@ -314,6 +338,9 @@ impl<'a> Coordinator<'a> {
         }
         for record in &tail.records {
             self.progress.record(index, record);
+            if let Some(steering) = &mut self.steering {
+                steering.saw(&task.run.id, &record.event);
+            }
         }
         slot.end = last_words(&tail.records, task.attempt).or(slot.end.take());
         if tail.records.iter().any(|record| matches!(record.event, Event::Epoch { .. })) {
@@ -420,6 +447,9 @@ impl<'a> Coordinator<'a> {
 
     fn give_up(&mut self, index: usize, task: Task, failure: Failure) -> Result<()> {
         self.outcome.failed += 1;
+        if let Some(steering) = &mut self.steering {
+            steering.failed(&task.run.id);
+        }
         let tries = if task.tries > 1 { format!(" ({} attempts)", task.tries) } else { String::new() };
         self.progress.ended(index, &Ending::Failed { message: format!("{}{tries}", failure.message) });
         if self.stopping.is_none() && self.breaker.trips(&task.run.id, &failure) {

@@ -18,15 +18,16 @@ mod signals;
 mod slot;
 mod space;
 mod state;
+mod steering;
 mod worker;
 
 use crate::{
     data,
     error::{Context, Error, Result},
     progress::{Label, Progress},
-    spec::ExperimentFile,
+    spec::{ExperimentFile, RunSpec},
     store::{NewRun, NewSweep, Status, Store},
-    sweep::PlannedRun,
+    sweep::{self, Fingerprint, PlannedRun},
     tensor::safetensors,
 };
 use coordinator::{Coordinator, Task};
@@ -34,11 +35,14 @@ pub use devices::{cuda_report, open as open_device};
 use signals::Interrupts;
 pub use state::{RunState, states};
 use std::{
+    cell::RefCell,
     collections::{BTreeMap, BTreeSet},
     fmt,
     path::{Path, PathBuf},
     rc::Rc,
 };
+use steering::Steering;
+pub use steering::decided;
 pub use worker::worker;
 
 /// How a sweep is run.
@@ -59,6 +63,8 @@ pub struct Outcome {
     /// Finished before, by this sweep or another one.
     pub reused: usize,
     pub failed: usize,
+    /// Given up on early, in favour of others.
+    pub pruned: usize,
     /// Left to do: interrupted, or given up on after others failed alike.
     pub pending: usize,
     pub interrupted: bool,
@@ -66,8 +72,9 @@ pub struct Outcome {
 
 impl fmt::Display for Outcome {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { finished, reused, failed, pending, .. } = self;
-        write!(f, "{finished} runs finished, {reused} finished before, {failed} failed, {pending} left")
+        let Self { finished, reused, failed, pruned, pending, .. } = self;
+        write!(f, "{finished} runs finished, {reused} finished before, {failed} failed, {pending} left")?;
+        if *pruned > 0 { write!(f, ", {pruned} pruned") } else { Ok(()) }
     }
 }
 
@@ -117,13 +124,18 @@ pub fn sweep(file: &ExperimentFile, plan: &[PlannedRun], options: &Options) -> R
     remove_leftovers(&out.join(&file.name))?;
     let mut store = Store::open(&store_path(out))?;
     record_plan(&mut store, file, plan, &cache)?;
+    let fingerprint = fingerprints(&cache);
+    let steering = match sweep::is_adaptive(file) {
+        true => Some(Steering::new(&mut store, file, plan, &fingerprint, out)?),
+        false => None,
+    };
     let (tasks, reused) = missing(&mut store, file, plan, out)?;
     let (held, tasks) = part_held(&store, tasks)?;
     if !held.is_empty() {
         let held = control::runs(held.len());
         progress.say(&format!("left out: {held} paused; `runner resume {}` lets them go on", file.name));
     }
-    if tasks.is_empty() {
+    if tasks.is_empty() && steering.is_none() {
         return Ok(Outcome { reused, pending: held.len(), ..Outcome::default() });
     }
     let figures = out.join(&file.name).join("figures");
@@ -131,7 +143,8 @@ pub fn sweep(file: &ExperimentFile, plan: &[PlannedRun], options: &Options) -> R
         prepare::prepare(tasks.iter().map(|task| &*task.run), &cache, &figures, progress, &interrupts)
     })?;
 
-    let result = coordinate(store, (tasks, held), reused, options, &devices, &mut progress, &interrupts);
+    let work = Work { tasks, held, steering };
+    let result = coordinate(store, work, reused, options, &devices, &mut progress, &interrupts);
     progress.close();
     let outcome = Outcome { reused, ..result? };
     if outcome.interrupted {
@@ -140,22 +153,34 @@ pub fn sweep(file: &ExperimentFile, plan: &[PlannedRun], options: &Options) -> R
     Ok(outcome)
 }
 
+/// What a sweep starts from.
+struct Work<'a> {
+    tasks: Vec<Task>,
+    /// Paused by another terminal.
+    held: Vec<Task>,
+    steering: Option<Steering<'a>>,
+}
+
 /// Runs the tasks on as many workers as the machine carries.
 fn coordinate(
     store: Store,
-    (tasks, held): (Vec<Task>, Vec<Task>),
+    work: Work,
     reused: usize,
     options: &Options,
     devices: &[String],
     progress: &mut Progress,
     interrupts: &Interrupts,
 ) -> Result<Outcome> {
-    let places = devices::places(devices, options.jobs, tasks.len(), devices::cores());
+    let Work { tasks, held, steering } = work;
+    let most = if steering.is_some() { usize::MAX } else { tasks.len() };
+    let places = devices::places(devices, options.jobs, most, devices::cores());
     progress.say(&opening(&tasks, reused, &places));
     let labels: Vec<Label> = tasks.iter().chain(&held).map(Task::label).collect();
     progress.plan(labels.iter(), labels.len() + reused, places.len());
-    let mut coordinator = Coordinator::new(store, progress, interrupts, &options.out, tasks, places);
-    coordinator.held = held;
+    // Results decide about the order of an adaptive sweep: its director gives out the tasks.
+    let (queue, held) = if steering.is_some() { Default::default() } else { (tasks, held) };
+    let mut coordinator = Coordinator::new(store, progress, interrupts, &options.out, queue, places);
+    (coordinator.held, coordinator.steering) = (held, steering);
     // Who names a number of jobs has counted for himself.
     coordinator.budget = if options.jobs.is_some() { None } else { memory::available().map(|free| free / 10 * 9) };
     coordinator.run()
@@ -179,24 +204,11 @@ fn record_plan(store: &mut Store, file: &ExperimentFile, plan: &[PlannedRun], ca
     let resolved = |spec| toml::to_string(spec).map_err(Error::bug);
     let experiments =
         file.experiments.iter().map(|experiment| Ok((experiment.name.clone(), resolved(&experiment.spec)?)));
-    let mut fingerprints = BTreeMap::new();
-    let mut runs = Vec::new();
-    for run in plan {
-        let source = serde_json::to_string(&run.spec.data).map_err(Error::bug)?;
-        let data = match fingerprints.get(&source) {
-            Some(data) => String::clone(data),
-            None => fingerprints.entry(source).or_insert(data::fingerprint(&run.spec.data, cache)?).clone(),
-        };
-        runs.push(NewRun {
-            id: run.id.clone(),
-            experiment: run.experiment.clone(),
-            point: point(run),
-            seed: run.seed,
-            fold: run.fold(),
-            spec: resolved(&run.spec)?,
-            data,
-        });
+    let fingerprint = fingerprints(cache);
+    if file.sweep.race.is_none() {
+        store.set_losses(&file.name, &[])?;
     }
+    let runs: Vec<NewRun> = plan.iter().map(|run| new_run(run, &fingerprint)).collect::<Result<_>>()?;
     store.add_sweep(&NewSweep {
         name: &file.name,
         file: &file.text,
@@ -206,9 +218,36 @@ fn record_plan(store: &mut Store, file: &ExperimentFile, plan: &[PlannedRun], ca
     })
 }
 
+/// A run as the store takes it.
+fn new_run(run: &PlannedRun, fingerprint: &Fingerprint) -> Result<NewRun> {
+    Ok(NewRun {
+        id: run.id.clone(),
+        experiment: run.experiment.clone(),
+        point: label(&run.point),
+        seed: run.seed,
+        fold: run.fold(),
+        spec: toml::to_string(&run.spec).map_err(Error::bug)?,
+        data: fingerprint(&run.spec)?,
+    })
+}
+
+/// Tells the fingerprints of data sets, each computed once; `cache` keeps the index of their contents.
+pub fn fingerprints(cache: &Path) -> impl Fn(&RunSpec) -> Result<String> + use<> {
+    let (cache, known) = (cache.to_path_buf(), RefCell::new(BTreeMap::<String, String>::new()));
+    move |spec| {
+        let source = serde_json::to_string(&spec.data).map_err(Error::bug)?;
+        if let Some(data) = known.borrow().get(&source) {
+            return Ok(data.clone());
+        }
+        let data = data::fingerprint(&spec.data, &cache)?;
+        known.borrow_mut().insert(source, data.clone());
+        Ok(data)
+    }
+}
+
 /// What the axes set for a run, as the store keeps it.
-fn point(run: &PlannedRun) -> String {
-    run.point.iter().map(|(path, value)| format!("{path}={value}")).collect::<Vec<_>>().join(", ")
+fn label(point: &[(String, String)]) -> String {
+    point.iter().map(|(path, value)| format!("{path}={value}")).collect::<Vec<_>>().join(", ")
 }
 
 /// Takes in what workers journalled while nobody listened, then tells which runs are left to do and how many are not.
@@ -224,8 +263,8 @@ fn missing(store: &mut Store, file: &ExperimentFile, plan: &[PlannedRun], out: &
         }
         let offset = catch_up(store, &run.id, &dir)?;
         match store.status(&run.id)? {
-            Some(Status::Finished | Status::Pruned) => continue,
-            Some(Status::Running | Status::Failed) => store.reset(&run.id)?,
+            Some(Status::Finished) => continue,
+            Some(Status::Running | Status::Failed | Status::Pruned) => store.reset(&run.id)?,
             Some(Status::Pending) | None => {}
         }
         let attempt = journal::read(&dir, 0)?.records.iter().map(|record| record.attempt).max().unwrap_or(0);

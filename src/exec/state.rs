@@ -19,6 +19,11 @@ pub enum RunState {
         epochs: u32,
     },
     Pending,
+    /// Given up on at this epoch, in favour of others.
+    Pruned {
+        epoch: u32,
+        epochs: u32,
+    },
     /// The next start tries again.
     Failed {
         message: String,
@@ -30,6 +35,7 @@ impl fmt::Display for RunState {
         match self {
             Self::Finished => f.write_str("finished"),
             Self::Partly { epoch, epochs } => write!(f, "goes on after epoch {epoch} of {epochs}"),
+            Self::Pruned { epoch, epochs } => write!(f, "pruned after epoch {epoch} of {epochs}"),
             Self::Pending => f.write_str("to do"),
             Self::Failed { message } => write!(f, "failed, tried again: {message}"),
         }
@@ -56,7 +62,8 @@ pub fn states(plan: &[PlannedRun], out: &Path) -> Result<Vec<RunState>> {
 
 fn from_store(run: Run, epochs: u32) -> RunState {
     match run.status {
-        Status::Finished | Status::Pruned => RunState::Finished,
+        Status::Finished => RunState::Finished,
+        Status::Pruned => RunState::Pruned { epoch: run.epoch, epochs },
         Status::Failed => RunState::Failed { message: run.error.unwrap_or_default() },
         Status::Pending | Status::Running => begun(run.epoch, epochs),
     }

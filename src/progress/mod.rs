@@ -122,6 +122,13 @@ impl Progress {
         self.tally.finished = total - self.pace.runs();
     }
 
+    /// One more run to do that was not planned from the start.
+    pub fn more(&mut self, run: &Label) {
+        if self.pace.add(run) {
+            self.tally.total += 1;
+        }
+    }
+
     /// A slot takes up a run.
     pub fn assigned(&mut self, slot: usize, label: Label) {
         self.last.remove(&slot);
@@ -146,9 +153,9 @@ impl Progress {
     pub fn ended(&mut self, slot: usize, ending: &Ending) {
         let Some(label) = self.labels.remove(&slot) else { return };
         match ending {
-            Ending::Finished => self.tally.finished += 1,
+            Ending::Finished | Ending::Paused => self.tally.finished += 1,
             Ending::Failed { .. } => self.tally.failed += 1,
-            Ending::Retried { .. } | Ending::Paused | Ending::Stopped => {}
+            Ending::Retried { .. } | Ending::Stopped => {}
         }
         if matches!(ending, Ending::Finished | Ending::Paused | Ending::Failed { .. }) {
             self.pace.ended(&label);

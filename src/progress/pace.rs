@@ -19,13 +19,13 @@ pub struct Pace {
 impl Pace {
     pub fn new<'a>(runs: impl Iterator<Item = &'a Label>, at_once: usize) -> Self {
         let mut pace = Self { at_once, ..Self::default() };
-        runs.for_each(|label| pace.add(label));
+        runs.for_each(|label| _ = pace.add(label));
         pace
     }
 
-    /// One more run to do.
-    pub fn add(&mut self, label: &Label) {
-        self.to_go.insert(label.run.clone(), (label.experiment.clone(), label.epochs));
+    /// One more run to do; false where it is there already.
+    pub fn add(&mut self, label: &Label) -> bool {
+        self.to_go.insert(label.run.clone(), (label.experiment.clone(), label.epochs)).is_none()
     }
 
     /// Runs not over yet.

@@ -5,12 +5,12 @@ mod figures;
 mod images;
 mod markdown;
 mod page;
-pub mod statistics;
 mod study;
 mod terminal;
 mod verdict;
 mod words;
 
+pub use crate::statistics;
 pub use figures::{encode_png, register_font};
 pub use terminal::{Details, Listing, compare, list, show};
 pub use verdict::{Comparison, Unit, Verdict};

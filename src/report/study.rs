@@ -7,7 +7,7 @@ use super::{
 use crate::{
     error::Result,
     event::{Prediction, Split},
-    store::{Status, Store, Sweep, SweepRun},
+    store::{Status, Store, StoredLoss, Sweep, SweepRun},
 };
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -25,6 +25,8 @@ pub struct Study {
     /// The file's first experiment, then the others from the best mean metric to the worst.
     pub arms: Vec<Arm>,
     pub runs: Vec<SweepRun>,
+    /// Who was dropped from the race for further seeds.
+    pub losses: Vec<StoredLoss>,
     /// Warnings and the runs they are about.
     pub warnings: BTreeMap<String, Vec<String>>,
     /// By run id: the selecting metric and the loss of the validation split, the loss of the training split.
@@ -92,13 +94,13 @@ impl Study {
     }
 
     fn read(store: &Store, sweep: &str) -> Result<Self> {
-        let (found, runs) = (store.sweep(sweep)?, store.runs(sweep)?);
+        let (found, runs, losses) = (store.sweep(sweep)?, store.runs(sweep)?, store.losses(sweep)?);
         let experiments = store.experiments(sweep)?.into_iter();
         let arms: Vec<Arm> = experiments.map(|experiment| Arm::new(experiment.name, &experiment.spec, &runs)).collect();
         let (metric, larger_is_better) = arms.first().map_or(("auc".into(), true), |arm| select(&arm.spec));
         let unit = folds(&runs).map_or(Unit::Seed, |of| Unit::Fold { of });
         let (warnings, curves) = Default::default();
-        let mut study = Self { sweep: found, metric, larger_is_better, unit, arms, runs, warnings, curves };
+        let mut study = Self { sweep: found, metric, larger_is_better, unit, arms, runs, losses, warnings, curves };
         study.choose();
         study.rank();
         study.compare();

@@ -76,6 +76,9 @@ impl Walk<'_> {
                 mistake.help(format!("write it without quotes: {text}"))
             }
             (Kind::List(..), _) => mistake.help("a list stands in square brackets: [ .. ]"),
+            (Kind::Table(keys), Value::List(_)) if keys.iter().any(|(key, _)| *key == "log_uniform") => {
+                mistake.help("a list of values is a `grid`; here stands a distribution: { choice = [..] }")
+            }
             _ => mistake,
         }
     }

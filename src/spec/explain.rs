@@ -98,6 +98,9 @@ fn topics() -> Vec<Topic> {
             topics.push(Topic { path: key.into(), what: What::Key(shape) });
             keys_of(shape).into_iter().for_each(|(inner, shape)| {
                 topics.push(Topic { path: format!("{key}.{inner}"), what: What::Key(shape) });
+                if matches!(shape.kind(), Kind::Component(_)) {
+                    collect(&format!("{key}.{inner}"), shape, &mut topics);
+                }
             });
         }
     }
@@ -125,7 +128,7 @@ fn collect(path: &str, shape: Shape<'static>, topics: &mut Vec<Topic>) {
             }
         }
         Kind::Component(names) => {
-            let family = path.split('.').next().unwrap_or(path).to_string();
+            let family = path.rsplit('.').next().unwrap_or(path).to_string();
             for (name, shape) in names {
                 topics.push(Topic { path: at(name), what: What::Component(shape, family_word(&family)) });
                 keys_of(shape).into_iter().for_each(|(key, shape)| {
@@ -150,6 +153,7 @@ fn family_word(key: &str) -> &'static str {
         "optimizer" => "optimizer",
         "scheduler" => "scheduler",
         "loss" => "loss",
+        "pruning" => "pruner",
         "sampler" => "sampler",
         "synthesize" => "synthesizer",
         _ => "component",
@@ -172,12 +176,16 @@ fn keys(shape: Shape) -> String {
             Kind::Component(names) => ("Each one of", names),
             _ => return String::new(),
         },
+        Kind::Map(values) => match values.kind() {
+            Kind::Table(keys) => ("Of each key one of the first four, and", keys),
+            _ => return String::new(),
+        },
         _ => return String::new(),
     };
     if entries.is_empty() {
         return "No keys.\n\n".into();
     }
-    let is_key = title == "Keys";
+    let is_key = matches!(shape.kind(), Kind::Table(_) | Kind::Map(_));
     let text = entries.iter().map(|(key, shape)| match is_key {
         true => format!("  {key}\n{}", entry(*shape)),
         false => format!("  {key}\n{}\n", wrap(shape.about(), "      ")),
@@ -217,7 +225,7 @@ fn overview() -> String {
          [data]      where images and labels come from\n\
          [defaults]  what every experiment starts from: the keys below\n\
          [[experiment]]  one experiment: `name`, `extends = \"another one\"`, and the keys below\n\
-         [sweep]     `seeds`, `grid`, `zip`, and [[sweep.block]] with `for`\n\n\
+         [sweep]     `seeds`, `grid`, `zip`, `random`, `tpe`, `pruning`, `race`, and [[sweep.block]] with `for`\n\n\
          Tables merge key by key through [data], [defaults], what `extends` names, the experiment and --set key=value.\n\
          Naming another component of a family replaces the old one whole; lists replace, `augment.append = [..]` appends,\n\
          `augment.mixup.alpha = 0.4` changes the entry of that name; `ema = false` takes away what a lower layer sets.\n\nKeys\n",
@@ -264,7 +272,10 @@ fn sample(shape: Shape, depth: usize) -> String {
             table(shown.into_iter().map(|(key, shape)| (*key, sample(*shape, depth + 1))))
         }
         Kind::Component(names) => table(names.first().map(|(name, shape)| (*name, sample(*shape, depth + 1)))),
-        Kind::Map(_) => "{ \"optimizer.adam.lr\" = [0.001, 0.01] }".into(),
+        Kind::Map(values) => match values.kind() {
+            Kind::Table(_) => "{ \"optimizer.adam.lr\" = { log_uniform = [0.0001, 0.1] } }".into(),
+            _ => "{ \"optimizer.adam.lr\" = [0.001, 0.01] }".into(),
+        },
         Kind::List(item, [min, _]) => match item.kind() {
             // A family inside a family would go on for ever.
             Kind::Component(_) if depth > 3 => "[]".into(),

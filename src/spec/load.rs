@@ -9,14 +9,16 @@ use super::{
     mistake::{Mistake, Mistakes, Place, Source},
     resolve::{Merged, origins, resolve},
     schema::{file_shape, layer_shape, run_shape},
-    sweep::{Combination, Point, SweepSpec},
+    space::Space,
+    sweep::{Axis, Block, Folds, Point, SweepSpec},
     tree::{Entry, Node, Value, parse},
 };
 use crate::{
     data::DataSpec,
     error::{Error, Result, nearest},
+    prune::Among,
 };
-use std::{path::Path, sync::Arc};
+use std::{collections::BTreeSet, path::Path, sync::Arc};
 
 /// One layer as written: `[data]`, `[defaults]`, an experiment's own keys, a `--set`.
 #[derive(Clone)]
@@ -58,8 +60,9 @@ pub fn load(path: &Path, assignments: &[String]) -> Result<ExperimentFile> {
     let stem = path.file_stem().map_or("sweep".into(), |stem| stem.to_string_lossy().into_owned());
     let parts = take_apart(root, &stem, assignments, &mut mistakes);
     let experiments = resolve_all(&parts, &mut mistakes);
+    check_pruning(&parts.sweep, &experiments, &mut mistakes);
     mistakes.into_result(&file)?;
-    Ok(ExperimentFile { name: parts.name, path: path.into(), text, experiments, sweep: parts.sweep })
+    Ok(ExperimentFile { name: parts.name, path: path.into(), text, experiments, sweep: parts.sweep, cuda: None })
 }
 
 /// The file's text; where there is no such file, the nearest one beside it.
@@ -305,7 +308,8 @@ fn resolve_all(parts: &Parts, mistakes: &mut Mistakes) -> Vec<Experiment> {
         let points = points(parts, written, &merged, &mut data, mistakes);
         // What is wrong with the experiment itself shows in its points; what only an axis makes right never runs.
         let Some(spec) = resolve(&merged, &mut data, &mut Mistakes::default()) else { continue };
-        experiments.push(Experiment { name: written.name.clone(), origins: origins(&spec, &merged), spec, points });
+        let (name, origins) = (written.name.clone(), origins(&spec, &merged));
+        experiments.push(Experiment { name, origins, spec, points, merged });
     }
     experiments
 }
@@ -324,53 +328,93 @@ fn without_data(mut all: Vec<Option<Merged>>, mistakes: &mut Mistakes) -> Vec<Op
     all
 }
 
-/// The sweep's points of one experiment; itself alone where no block is for it.
+/// The sweep's points of one experiment; itself alone where no block is for it. Those of a searched space come later.
 fn points(parts: &Parts, own: &Written, merged: &Merged, data: &mut Data, mistakes: &mut Mistakes) -> Vec<Point> {
-    let blocks: Vec<_> = parts.sweep.blocks.iter().filter(|block| block.is_for(&own.name)).collect();
+    let blocks: Vec<_> = parts.sweep.blocks.iter().enumerate().filter(|(_, block)| block.is_for(&own.name)).collect();
     let mut points = Vec::new();
-    for block in &blocks {
-        for combination in block.combinations() {
-            points.extend(folded(parts, merged, &combination, &block.seeds, data, mistakes));
+    for &(index, block) in &blocks {
+        let mut lay =
+            Lay { folds: parts.sweep.folds.as_ref(), seeds: &block.seeds, block: Some(index), data, mistakes };
+        match &block.space {
+            Some(space) => probe(&mut lay, merged, space),
+            None => block.combinations().iter().for_each(|combination| points.extend(lay.folded(merged, combination))),
         }
     }
     if blocks.is_empty() {
-        points.extend(folded(parts, merged, &Vec::new(), &parts.sweep.seeds, data, mistakes));
+        let (folds, seeds) = (parts.sweep.folds.as_ref(), &parts.sweep.seeds);
+        points.extend(Lay { folds, seeds, block: None, data, mistakes }.folded(merged, &[]));
     }
     points
 }
 
-/// The point of each fold of a combination; of the combination itself where the sweep has no folds.
-fn folded(
-    parts: &Parts,
-    merged: &Merged,
-    combination: &Combination,
-    seeds: &[u64],
+/// The point of a sample, for each fold.
+pub(super) fn sampled(
+    file: &ExperimentFile,
+    experiment: &Experiment,
+    (block, searched): (usize, &Block),
+    sample: &[Option<f64>],
     data: &mut Data,
     mistakes: &mut Mistakes,
 ) -> Vec<Point> {
-    let mut merged = merged.clone();
-    combination.iter().for_each(|(axis, value)| axis.lay(&mut merged.tree, value, mistakes));
-    let Some(folds) = &parts.sweep.folds else {
-        return point(&merged, combination, seeds, data, mistakes).into_iter().collect();
-    };
-    let fold = |index| {
-        let mut merged = merged.clone();
-        folds.lay(index, &mut merged.tree, mistakes);
-        point(&merged, combination, seeds, data, mistakes)
-    };
-    (0..folds.of).filter_map(fold).collect()
+    let nodes = searched.space.as_ref().map_or(Vec::new(), |space| space.nodes(sample));
+    let combination: Vec<_> = nodes.iter().map(|(axis, node)| (*axis, node)).collect();
+    let folds = file.sweep.folds.as_ref();
+    Lay { folds, seeds: &searched.seeds, block: Some(block), data, mistakes }.folded(&experiment.merged, &combination)
 }
 
-fn point(
-    merged: &Merged,
-    combination: &Combination,
-    seeds: &[u64],
-    data: &mut Data,
-    mistakes: &mut Mistakes,
-) -> Option<Point> {
-    let assignments = combination.iter().map(|(axis, value)| (axis.path.clone(), value.plain().to_string()));
-    let spec = resolve(merged, data, mistakes)?;
-    Some(Point { assignments: assignments.collect(), spec, seeds: seeds.to_vec() })
+/// Tries what a space holds at its ends, so that mistakes show before anything starts.
+fn probe(lay: &mut Lay, merged: &Merged, space: &Space) {
+    for (dimension, sample) in space.probes() {
+        let nodes = space.nodes(&sample);
+        let path = space.dimensions[dimension].path();
+        let mut under = merged.clone();
+        let others = nodes.iter().filter(|(axis, _)| axis.path != path);
+        others.for_each(|(axis, node)| axis.lay(&mut under.tree, node, lay.mistakes));
+        let axis = nodes.iter().map(|(axis, _)| axis).find(|axis| axis.path == path);
+        if let Some((family, wanted, used)) = axis.and_then(|axis| axis.other_variant(&under.tree)) {
+            let what = format!("`{path}` means nothing to {}: its {family} is `{used}`", merged.scope);
+            let place = axis.map_or(&merged.place, |axis| &axis.place);
+            let help = match space.dimensions.iter().any(|other| other.path() == family) {
+                true => format!("add when = {{ {family} = \"{wanted}\" }}"),
+                false => "put it into a [[sweep.block]] with `for`".into(),
+            };
+            lay.mistakes.push(Mistake::new(what, place).help(help));
+            continue;
+        }
+        let combination: Vec<_> = nodes.iter().map(|(axis, node)| (*axis, node)).collect();
+        lay.folded(merged, &combination);
+    }
+}
+
+/// Lays points on an experiment.
+struct Lay<'a> {
+    folds: Option<&'a Folds>,
+    seeds: &'a [u64],
+    block: Option<usize>,
+    data: &'a mut Data,
+    mistakes: &'a mut Mistakes,
+}
+
+impl Lay<'_> {
+    /// The point of each fold of a combination; of the combination itself where the sweep has no folds.
+    fn folded(&mut self, merged: &Merged, combination: &[(&Axis, &Node)]) -> Vec<Point> {
+        let mut merged = merged.clone();
+        combination.iter().for_each(|(axis, value)| axis.lay(&mut merged.tree, value, self.mistakes));
+        let Some(folds) = self.folds else { return self.point(&merged, combination).into_iter().collect() };
+        let mut points = Vec::new();
+        for index in 0..folds.of {
+            let mut merged = merged.clone();
+            folds.lay(index, &mut merged.tree, self.mistakes);
+            points.extend(self.point(&merged, combination));
+        }
+        points
+    }
+
+    fn point(&mut self, merged: &Merged, combination: &[(&Axis, &Node)]) -> Option<Point> {
+        let assignments = combination.iter().map(|(axis, value)| (axis.path.clone(), value.plain().to_string()));
+        let spec = resolve(merged, self.data, self.mistakes)?;
+        Some(Point { assignments: assignments.collect(), spec, seeds: self.seeds.to_vec(), block: self.block })
+    }
 }
 
 /// An axis over `optimizer.adam.lr` means nothing to an experiment with another optimizer.
@@ -395,9 +439,37 @@ fn check_variants(parts: &Parts, merged: &[Option<Merged>], mistakes: &mut Mista
     }
 }
 
+/// Pruning needs something to compare and time to do it.
+fn check_pruning(sweep: &SweepSpec, experiments: &[Experiment], mistakes: &mut Mistakes) {
+    let (Some(pruning), Some(place)) = (&sweep.pruning, &sweep.pruning_place) else { return };
+    let pruner = pruning.as_dyn();
+    let longest = experiments.iter().map(|experiment| experiment.spec.epochs).max().unwrap_or(u32::MAX);
+    let lengths = experiments.iter().flat_map(|experiment| experiment.points.iter().map(|point| point.spec.epochs));
+    let longest = lengths.max().unwrap_or(0).max(longest);
+    if pruner.rungs(longest).is_empty() {
+        let what = format!("`{}` never acts: training ends after {longest} epochs", pruning.name());
+        mistakes.push(Mistake::new(what, place).help("lower `min_epochs` or raise `epochs`"));
+    }
+    let points = |experiment: &Experiment| {
+        let blocks = sweep.blocks.iter().filter(|block| block.is_for(&experiment.name));
+        let searched = blocks.filter_map(|block| block.space.as_ref()).map(|space| space.trials).sum::<usize>();
+        searched + experiment.points.iter().map(|point| &point.assignments).collect::<BTreeSet<_>>().len()
+    };
+    if pruner.among() == Among::Points && experiments.iter().all(|experiment| points(experiment) < 2) {
+        let what = format!("`{}` has nothing to compare: every experiment has one point", pruning.name());
+        mistakes.push(Mistake::new(what, place).help("write among = \"all\" to let the experiments compete"));
+    }
+    let metrics: BTreeSet<&str> = experiments.iter().map(|experiment| experiment.spec.select.metric.as_str()).collect();
+    if pruner.among() == Among::All && metrics.len() > 1 {
+        let metrics = metrics.into_iter().collect::<Vec<_>>().join(", ");
+        let what = format!("`{}` compares experiments that select by different metrics: {metrics}", pruning.name());
+        mistakes.push(Mistake::new(what, place).help("give all of them one `select.metric`, or leave `among` out"));
+    }
+}
+
 /// A `--set` that an axis would overrule is a mistake: it would do nothing.
 fn check_sets(parts: &Parts, mistakes: &mut Mistakes) {
-    for axis in parts.sweep.blocks.iter().flat_map(|block| block.axes()) {
+    for axis in parts.sweep.blocks.iter().flat_map(|block| block.axes().chain(block.searched())) {
         for set in &parts.sets {
             if let Some((_, place)) = set.node.find(axis.path.split('.')) {
                 let mistake = Mistake::new(format!("`{}` is set here and swept in the file", axis.path), place);

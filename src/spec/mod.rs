@@ -11,19 +11,24 @@ mod load;
 mod merge;
 mod mistake;
 mod progressive;
+mod race;
 pub mod recipe;
 mod resolve;
 mod run;
 mod schema;
 mod shape;
+mod space;
 mod sweep;
 mod tree;
 
 use crate::error::{Error, Result};
+pub use checks::Data;
 pub use explain::explain;
 pub use progressive::Progressive;
+pub use race::Race;
 pub use run::*;
 pub use schema::schema;
+pub use space::{Condition, Dimension, Domain, Sample, Sampler, Space};
 use std::path::{Path, PathBuf};
 pub use sweep::{Axis, Block, Point, SweepSpec};
 
@@ -42,6 +47,8 @@ pub struct ExperimentFile {
     pub text: String,
     pub experiments: Vec<Experiment>,
     pub sweep: SweepSpec,
+    /// What `precision = "auto"` means, once that is known.
+    cuda: Option<bool>,
 }
 
 /// One `[[experiment]]`, resolved.
@@ -53,6 +60,8 @@ pub struct Experiment {
     pub origins: Vec<Origin>,
     /// What the sweep's axes make of it: one point without assignments where there is no axis.
     pub points: Vec<Point>,
+    /// Its keys as merged, which points are laid on.
+    merged: resolve::Merged,
 }
 
 /// Where one value of a resolved specification came from.
@@ -75,19 +84,46 @@ impl ExperimentFile {
     /// Replaces `precision = "auto"` by what it means on the device the runs go to: bf16 on CUDA, f32 on the CPU, which
     /// can do nothing else.
     pub fn resolve_precision(&mut self, cuda: bool) -> Result<()> {
+        self.cuda = Some(cuda);
         for experiment in &mut self.experiments {
             let points = experiment.points.iter_mut().map(|point| &mut point.spec);
             for spec in points.chain([&mut experiment.spec]) {
-                match spec.precision {
-                    Precision::Auto => spec.precision = if cuda { Precision::Bf16 } else { Precision::F32 },
-                    Precision::F32 => {}
-                    _ if cuda => {}
-                    _ => return Err(needs_cuda(&experiment.name, &experiment.origins)),
+                if !settle_precision(spec, cuda) {
+                    return Err(needs_cuda(&experiment.name, &experiment.origins));
                 }
             }
         }
         Ok(())
     }
+
+    /// Lays a sample of a block's space on an experiment: the point it makes, one for each fold. `data` keeps what was looked
+    /// up.
+    ///
+    /// # Errors
+    /// The user's mistake, with its place: values that each may stand there, and not together.
+    pub fn lay(&self, experiment: usize, block: usize, sample: &[Option<f64>], data: &mut Data) -> Result<Vec<Point>> {
+        let (Some(experiment), Some(searched)) = (self.experiments.get(experiment), self.sweep.blocks.get(block))
+        else {
+            return Err(Error::bug("a sample of no block"));
+        };
+        let mut mistakes = mistake::Mistakes::default();
+        let mut points = load::sampled(self, experiment, (block, searched), sample, data, &mut mistakes);
+        mistakes.into_result(&self.path.display().to_string())?;
+        if let Some(cuda) = self.cuda
+            && !points.iter_mut().all(|point| settle_precision(&mut point.spec, cuda))
+        {
+            return Err(needs_cuda(&experiment.name, &experiment.origins));
+        }
+        Ok(points)
+    }
+}
+
+/// Replaces "auto"; false where the device cannot do what is asked for.
+fn settle_precision(spec: &mut RunSpec, cuda: bool) -> bool {
+    if spec.precision == Precision::Auto {
+        spec.precision = if cuda { Precision::Bf16 } else { Precision::F32 };
+    }
+    cuda || spec.precision == Precision::F32
 }
 
 fn needs_cuda(experiment: &str, origins: &[Origin]) -> Error {

@@ -4,12 +4,15 @@ use super::{
     conform::conform,
     merge::merge,
     mistake::{Mistake, Mistakes, Place},
+    race::Race,
     run::RunSpec,
     schema::{file_shape, layer_shape, run_shape},
     shape::{Kind, Shape, join},
+    space::{self, DistributionTable, Sampler, Space},
     tree::{Entry, Node, Value},
 };
-use crate::error::nearest;
+use crate::{error::nearest, prune::PrunerSpec};
+use garde::Validate;
 use schemars::JsonSchema;
 use std::collections::BTreeMap;
 
@@ -28,7 +31,25 @@ pub struct SweepTable {
     grid: Option<BTreeMap<String, serde_json::Value>>,
     /// Dotted keys with lists of one length: the first values together, then the second ones, ..
     zip: Option<BTreeMap<String, serde_json::Value>>,
-    /// Further spaces side by side, each with its own `grid`, `zip` and `seeds`, for some experiments or all.
+    /// Dotted keys with a distribution each: `trials` points drawn at random. The same points for every experiment.
+    random: Option<BTreeMap<String, DistributionTable>>,
+    /// Dotted keys with a distribution each: `trials` points for each experiment, picked by the results so far
+    /// (tree-structured Parzen estimators, Bergstra et al. 2011; Watanabe 2023, arXiv:2304.11127).
+    tpe: Option<BTreeMap<String, DistributionTable>>,
+    /// Points of `random` or `tpe` in all; raising it adds the difference. Default: 20.
+    #[schemars(range(min = 1, max = 100000))]
+    trials: Option<u32>,
+    /// Seed of the draws of `random` and `tpe`; default: 0.
+    search_seed: Option<u64>,
+    /// Points are tried on the first seed alone, and the best so many of each experiment then on the other seeds. Default:
+    /// 3 for `random` and `tpe`; `grid` and `zip` try every point on every seed.
+    #[schemars(range(min = 1))]
+    confirm: Option<u32>,
+    /// Stops what does not look promising early, after some epochs.
+    pruning: Option<PrunerSpec>,
+    /// Gives further seeds to those still in contention.
+    race: Option<Race>,
+    /// Further spaces side by side, each with its own `grid`, `zip`, `random`, `tpe` and `seeds`, for some experiments or all.
     block: Option<Vec<BlockTable>>,
 }
 
@@ -46,6 +67,18 @@ struct BlockTable {
     grid: Option<BTreeMap<String, serde_json::Value>>,
     /// Dotted keys with lists of one length: the first values together, then the second ones, ..
     zip: Option<BTreeMap<String, serde_json::Value>>,
+    /// Dotted keys with a distribution each: `trials` points drawn at random.
+    random: Option<BTreeMap<String, DistributionTable>>,
+    /// Dotted keys with a distribution each: `trials` points for each experiment, picked by the results so far.
+    tpe: Option<BTreeMap<String, DistributionTable>>,
+    /// Points of `random` or `tpe` in all; default: those of the sweep, or 20.
+    #[schemars(range(min = 1, max = 100000))]
+    trials: Option<u32>,
+    /// Seed of the draws of `random` and `tpe`; default: that of the sweep.
+    search_seed: Option<u64>,
+    /// The best so many points are tried on all seeds; default: that of the sweep.
+    #[schemars(range(min = 1))]
+    confirm: Option<u32>,
 }
 
 /// A list of seeds, or how many to use.
@@ -64,6 +97,10 @@ pub struct SweepSpec {
     pub seeds: Vec<u64>,
     /// The folds of every run.
     pub folds: Option<Folds>,
+    pub pruning: Option<PrunerSpec>,
+    pub race: Option<Race>,
+    /// Where `pruning` is written.
+    pub(super) pruning_place: Option<Place>,
     /// `grid` and `zip` of the table itself, then every `[[sweep.block]]`.
     pub blocks: Vec<Block>,
 }
@@ -84,6 +121,10 @@ pub struct Block {
     pub seeds: Vec<u64>,
     pub grid: Vec<Axis>,
     pub zip: Vec<Axis>,
+    /// In place of both.
+    pub space: Option<Space>,
+    /// Points are tried on the first seed, and the best so many of each experiment on the others; `None`: all on all.
+    pub confirm: Option<usize>,
 }
 
 /// A key and the values it takes.
@@ -109,6 +150,8 @@ pub struct Point {
     pub assignments: Vec<(String, String)>,
     pub spec: RunSpec,
     pub seeds: Vec<u64>,
+    /// The block it belongs to; `None` where no block is for the experiment.
+    pub block: Option<usize>,
 }
 
 impl Folds {
@@ -134,6 +177,11 @@ impl Block {
 
     pub fn axes(&self) -> impl Iterator<Item = &Axis> {
         self.grid.iter().chain(&self.zip)
+    }
+
+    /// The keys of its space.
+    pub(super) fn searched(&self) -> impl Iterator<Item = &Axis> {
+        self.space.iter().flat_map(|space| &space.dimensions).map(|dimension| &dimension.axis)
     }
 
     /// Every combination: the first axis of the grid varies slowest, the zipped ones fastest. One empty one without axes.
@@ -190,6 +238,13 @@ impl SweepSpec {
     /// Reads the table; `names` are the file's experiments.
     pub(super) fn read(entry: Option<Entry>, names: &[&str], mistakes: &mut Mistakes) -> Self {
         let Some(mut entry) = entry else { return Self { seeds: vec![0], ..Self::default() } };
+        flatten_spaces(&mut entry.node);
+        // `--set sweep.pruning=false` takes away what the file says.
+        for key in ["pruning", "race"] {
+            if matches!(entry.node.get(key).map(|node| &node.value), Some(Value::Bool(false))) {
+                entry.node.take(key);
+            }
+        }
         let shape = file_shape().key("sweep").unwrap_or(file_shape());
         let mark = entry.mark().clone();
         conform(&mut entry.node, shape, &mark, ("[sweep]", "sweep"), mistakes);
@@ -198,20 +253,51 @@ impl SweepSpec {
             Value::Integer(of) => Some(Folds { of: of as u32, place: folds.mark().clone() }),
             _ => None,
         });
-        let mut reader = Reader { names, seeds: &seeds, mistakes };
+        let pruning = entry.node.entry("pruning").and_then(|entry| component(entry, mistakes));
+        let race = entry.node.entry("race").and_then(|entry| component(entry, mistakes));
+        check_race(&entry.node, &race, seeds.len(), mistakes);
+        let pruning_place = entry.node.entry("pruning").map(|entry| entry.mark().clone());
+        let mut reader = Reader { names, seeds: &seeds, table: &entry.node, mistakes };
         let mut blocks = Vec::new();
-        if entry.node.get("grid").or(entry.node.get("zip")).is_some() {
+        if VARIES.iter().any(|key| entry.node.get(key).is_some()) {
             blocks.push(reader.block(&entry.node));
         }
         for block in entry.node.get("block").map_or(&[][..], Node::items) {
             if block.entries().iter().all(|entry| entry.key == "for") {
                 let mistake = Mistake::new("this block varies nothing", &block.place);
-                reader.mistakes.push(mistake.help("give it a `grid`, a `zip` or `seeds`"));
+                reader.mistakes.push(mistake.help("give it a `grid`, a `zip`, a `random`, a `tpe` or `seeds`"));
             }
             blocks.push(reader.block(block));
         }
-        Self { seeds, folds, blocks }
+        Self { seeds, folds, pruning, race, pruning_place, blocks }
     }
+}
+
+/// A race starts from two seeds, for a test, and ends with more.
+fn check_race(table: &Node, race: &Option<Race>, seeds: usize, mistakes: &mut Mistakes) {
+    let (Some(race), Some(entry)) = (race, table.entry("race")) else { return };
+    let what = match (seeds, race.seeds) {
+        (0 | 1, _) => "a race starts from at least two seeds: one tells nothing about how much they matter".to_string(),
+        (seeds, most) if seeds >= most => format!("this race has no further seed to give: every run has {seeds}"),
+        _ => return,
+    };
+    let mistake = Mistake::new(what, entry.mark());
+    mistakes.push(mistake.help("`sweep.seeds` is what everyone gets, `race.seeds` the most that anyone gets"));
+}
+
+/// Reads a table that conforms to its schema.
+fn component<T>(entry: &Entry, mistakes: &mut Mistakes) -> Option<T>
+where
+    T: serde::de::DeserializeOwned + Validate<Context = ()>,
+{
+    let read = entry.node.plain().try_into::<T>();
+    let checked = read.map_err(|error| error.message().to_string()).and_then(|spec| match spec.validate() {
+        Ok(()) => Ok(spec),
+        Err(report) => Err(report.to_string()),
+    });
+    checked
+        .map_err(|why| mistakes.push(Mistake::new(format!("`{}`: {}", entry.key, why.trim_end()), entry.mark())))
+        .ok()
 }
 
 fn seeds(node: &Node, mistakes: &mut Mistakes) -> Vec<u64> {
@@ -231,9 +317,25 @@ fn seeds(node: &Node, mistakes: &mut Mistakes) -> Vec<u64> {
     seeds
 }
 
+/// What makes points of an experiment.
+const VARIES: [&str; 4] = ["grid", "zip", "random", "tpe"];
+
+/// Lets the keys of `random` and `tpe`, in the sweep and its blocks, be written as nested tables too.
+fn flatten_spaces(table: &mut Node) {
+    for entry in table.entries_mut().into_iter().flatten() {
+        match (entry.key.as_str(), &mut entry.node.value) {
+            ("random" | "tpe", _) => space::flatten(&mut entry.node),
+            ("block", Value::List(blocks)) => blocks.iter_mut().for_each(flatten_spaces),
+            _ => {}
+        }
+    }
+}
+
 struct Reader<'a> {
     names: &'a [&'a str],
     seeds: &'a [u64],
+    /// The `[sweep]` table, which has what a block lacks.
+    table: &'a Node,
     mistakes: &'a mut Mistakes,
 }
 
@@ -241,6 +343,8 @@ impl Reader<'_> {
     fn block(&mut self, node: &Node) -> Block {
         let experiments = node.get("for").map(|names| self.experiments(names));
         let seeds = node.get("seeds").map_or(self.seeds.to_vec(), |node| seeds(node, self.mistakes));
+        let space = self.space(node);
+        let confirm = self.number(node, "confirm").or(space.is_some().then_some(3));
         let [grid, zip] = ["grid", "zip"].map(|key| node.get(key).map_or(Vec::new(), |node| self.axes(key, node)));
         if let Some(axis) = zip.iter().find(|axis| grid.iter().any(|other| other.path == axis.path)) {
             self.mistakes.push(Mistake::new(format!("`{}` is in both `grid` and `zip`", axis.path), &axis.place));
@@ -255,9 +359,51 @@ impl Reader<'_> {
         if points > MOST_POINTS {
             let mistake = Mistake::new(format!("this grid has {points} points"), &grid[0].place);
             self.mistakes.push(mistake.help(format!("a block may have {MOST_POINTS}; `zip` varies keys together")));
-            return Block { experiments, seeds, grid: Vec::new(), zip };
+            return Block { experiments, seeds, grid: Vec::new(), zip, space, confirm };
         }
-        Block { experiments, seeds, grid, zip }
+        Block { experiments, seeds, grid, zip, space, confirm }
+    }
+
+    /// A number of the block, or else of the sweep.
+    fn number(&self, node: &Node, key: &str) -> Option<usize> {
+        match node.get(key).or(self.table.get(key))?.value {
+            Value::Integer(number) => usize::try_from(number).ok(),
+            _ => None,
+        }
+    }
+
+    fn space(&mut self, node: &Node) -> Option<Space> {
+        let found: Vec<&Entry> = VARIES.iter().filter_map(|key| node.entry(key)).collect();
+        let sampler = Sampler::ALL.into_iter().find(|sampler| node.get(sampler.name()).is_some());
+        let Some(sampler) = sampler else {
+            self.needs_space(node);
+            return None;
+        };
+        if let [first, .., last] = found[..] {
+            let what = format!("`{}` and `{}` exclude each other in one place", first.key, last.key);
+            let help = "give each a [[sweep.block]] of its own; a search may have fixed values as `choice`";
+            self.mistakes.push(Mistake::new(what, &last.place).help(help));
+            return None;
+        }
+        let mut reader = space::Reader { mistakes: self.mistakes, checked: true };
+        let dimensions = reader.dimensions(sampler.name(), node.get(sampler.name())?);
+        let trials = self.number(node, "trials").unwrap_or(20);
+        let seed = self.number(node, "search_seed").unwrap_or(0) as u64;
+        (!dimensions.is_empty()).then_some(Space { sampler, trials, seed, dimensions })
+    }
+
+    /// `trials` and `search_seed` mean nothing to a grid.
+    fn needs_space(&mut self, node: &Node) {
+        let root = std::ptr::eq(node, self.table);
+        for key in ["trials", "search_seed"] {
+            if let Some(entry) = node.entry(key).filter(|_| !root || self.table.get("block").is_none()) {
+                let mistake =
+                    Mistake::new(format!("`{key}` is about `random` and `tpe`, and there is neither"), &entry.place);
+                self.mistakes.push(
+                    mistake.help("add one: random = { \"optimizer.adam.lr\" = { log_uniform = [0.0001, 0.1] } }"),
+                );
+            }
+        }
     }
 
     fn experiments(&mut self, names: &Node) -> Vec<String> {
@@ -322,7 +468,7 @@ impl Reader<'_> {
 }
 
 /// The mistake of a dotted path that names nothing.
-fn unknown_path(path: &str, place: &Place) -> Mistake {
+pub(super) fn unknown_path(path: &str, place: &Place) -> Mistake {
     let steps: Vec<&str> = path.split('.').collect();
     let reach = |steps: &[&str]| steps.iter().try_fold(layer_shape(), |shape, step| shape.key(step));
     let depth = (0..steps.len()).rev().find(|&depth| reach(&steps[..depth]).is_some()).unwrap_or(0);

@@ -4,10 +4,12 @@ mod ingest;
 mod open;
 mod read;
 mod rows;
+mod search;
 
 pub use read::{Attempt, Epoch, Experiment, Run, Serves, Sweep, SweepRun, Warning};
 pub use rows::Rows;
 pub use rusqlite::types::Value;
+pub use search::{StoredLoss, StoredTrial};
 
 use crate::{
     error::{Context, Result},
@@ -205,6 +207,11 @@ fn insert_sweep(db: &Connection, sweep: &NewSweep, now: f64) -> rusqlite::Result
     for (position, (name, spec)) in sweep.experiments.iter().enumerate() {
         experiment.execute(params![sweep.name, name, position as i64, spec])?;
     }
+    insert_runs(db, sweep.name, sweep.runs, 0)
+}
+
+/// Adds runs and what they serve; `first` is the position of the first.
+fn insert_runs(db: &Connection, sweep: &str, runs: &[NewRun], first: i64) -> rusqlite::Result<()> {
     let mut run = db.prepare_cached(
         "INSERT INTO runs (id, seed, fold, spec, data) VALUES (?, ?, ?, ?, ?) ON CONFLICT (id) DO NOTHING",
     )?;
@@ -212,9 +219,9 @@ fn insert_sweep(db: &Connection, sweep: &NewSweep, now: f64) -> rusqlite::Result
         "INSERT INTO sweep_runs (sweep, experiment, point, run_id, position) VALUES (?, ?, ?, ?, ?)
          ON CONFLICT DO NOTHING",
     )?;
-    for (position, new) in sweep.runs.iter().enumerate() {
+    for (position, new) in (first..).zip(runs) {
         run.execute(params![new.id, new.seed as i64, new.fold, new.spec, new.data])?;
-        serves.execute(params![sweep.name, new.experiment, new.point, new.id, position as i64])?;
+        serves.execute(params![sweep, new.experiment, new.point, new.id, position])?;
     }
     Ok(())
 }

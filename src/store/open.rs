@@ -8,7 +8,8 @@ use std::{path::Path, time::Duration};
 const APPLICATION_ID: i32 = 0x7275_6e72;
 
 /// What brings a file of version `i + 1` to version `i + 2`; an empty file gets the schema as it is now.
-const MIGRATIONS: &[&str] = &["
+const MIGRATIONS: &[&str] = &[
+    "
     ALTER TABLE runs ADD COLUMN held INTEGER NOT NULL DEFAULT 0;
     CREATE TABLE removed_runs (
         sweep TEXT NOT NULL REFERENCES sweeps(name) ON DELETE CASCADE,
@@ -25,7 +26,32 @@ const MIGRATIONS: &[&str] = &["
     ALTER TABLE attempts ADD COLUMN command TEXT;
     ALTER TABLE attempts ADD COLUMN host TEXT;
     ALTER TABLE attempts ADD COLUMN hardware TEXT;
-"];
+",
+    "
+    CREATE TABLE trials (
+        sweep TEXT NOT NULL REFERENCES sweeps(name) ON DELETE CASCADE,
+        experiment TEXT NOT NULL,
+        search TEXT NOT NULL,
+        trial INTEGER NOT NULL,
+        sample TEXT NOT NULL,
+        PRIMARY KEY (sweep, experiment, search, trial)
+    ) WITHOUT ROWID;
+    CREATE TABLE race_losses (
+        sweep TEXT NOT NULL REFERENCES sweeps(name) ON DELETE CASCADE,
+        experiment TEXT NOT NULL,
+        point TEXT NOT NULL,
+        leader TEXT NOT NULL,
+        leader_point TEXT NOT NULL,
+        seeds INTEGER NOT NULL,
+        behind REAL NOT NULL,
+        low REAL,
+        high REAL,
+        p REAL NOT NULL,
+        level REAL NOT NULL,
+        PRIMARY KEY (sweep, experiment, point)
+    ) WITHOUT ROWID;
+",
+];
 
 /// The schema's version now.
 const VERSION: usize = MIGRATIONS.len() + 1;

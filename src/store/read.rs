@@ -344,7 +344,12 @@ impl Store {
         })
     }
 
-    fn rows<T>(&self, sql: &str, values: impl Params, read: impl FnMut(&Row) -> rusqlite::Result<T>) -> Result<Vec<T>> {
+    pub(super) fn rows<T>(
+        &self,
+        sql: &str,
+        values: impl Params,
+        read: impl FnMut(&Row) -> rusqlite::Result<T>,
+    ) -> Result<Vec<T>> {
         let rows = self.db.prepare_cached(sql).and_then(|mut query| query.query_map(values, read)?.collect());
         self.at(rows)
     }

@@ -71,6 +71,32 @@ CREATE TABLE removed_runs (
     PRIMARY KEY (sweep, experiment, point, run_id)
 ) WITHOUT ROWID;
 
+-- The points that searches decided on by results, in order; those drawn at random follow from the file.
+CREATE TABLE trials (
+    sweep TEXT NOT NULL REFERENCES sweeps(name) ON DELETE CASCADE,
+    experiment TEXT NOT NULL,
+    search TEXT NOT NULL,           -- another one where the space, or the experiment it is about, is another
+    trial INTEGER NOT NULL,         -- order of the decisions, from 0
+    sample TEXT NOT NULL,           -- a JSON list: a number or the place of a choice for each key, null where there is none
+    PRIMARY KEY (sweep, experiment, search, trial)
+) WITHOUT ROWID;
+
+-- Points of experiments that a race for further seeds has dropped.
+CREATE TABLE race_losses (
+    sweep TEXT NOT NULL REFERENCES sweeps(name) ON DELETE CASCADE,
+    experiment TEXT NOT NULL,
+    point TEXT NOT NULL,
+    leader TEXT NOT NULL,           -- the experiment it was compared with, and its point
+    leader_point TEXT NOT NULL,
+    seeds INTEGER NOT NULL,         -- seeds it had by then
+    behind REAL NOT NULL,           -- how much worse its selected metric was, on average
+    low REAL,                       -- 95 % interval of that
+    high REAL,
+    p REAL NOT NULL,                -- of the paired t test, adjusted for the comparisons of the round
+    level REAL NOT NULL,            -- what p had to reach
+    PRIMARY KEY (sweep, experiment, point)
+) WITHOUT ROWID;
+
 -- One try at a run; a resumed run has several.
 CREATE TABLE attempts (
     run_id TEXT NOT NULL REFERENCES runs(id) ON DELETE CASCADE,

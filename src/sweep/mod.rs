@@ -1,13 +1,22 @@
 //! A specification becomes runs: axes, expansion, run identity.
 
+mod director;
 mod identity;
+mod outlook;
+mod race;
+mod rungs;
+pub mod search;
+mod trial;
 
 use crate::{
     error::Result,
     spec::{ExperimentFile, RunSpec},
 };
+pub use director::{Director, Order, Seen};
 pub use identity::identity;
-use std::collections::BTreeSet;
+pub use outlook::outlook;
+pub use race::Loss;
+pub use trial::{Decided, Fingerprint, is_adaptive};
 
 /// One training run of a sweep.
 #[derive(Clone, Debug, PartialEq)]
@@ -30,27 +39,14 @@ impl PlannedRun {
     }
 }
 
-/// Every run of a file, in order: experiments as written, then points, folds and seeds. Runs with one identity appear once for
-/// each experiment and point they serve. `fingerprint` is the data set's.
-pub fn plan(file: &ExperimentFile, fingerprint: &dyn Fn(&RunSpec) -> Result<String>) -> Result<Vec<PlannedRun>> {
-    let mut runs = Vec::new();
-    let mut seen = BTreeSet::new();
-    for experiment in &file.experiments {
-        for point in &experiment.points {
-            let data = fingerprint(&point.spec)?;
-            for &seed in &point.seeds {
-                if !seen.insert((&experiment.name, &point.assignments, &point.spec.fold, seed)) {
-                    continue;
-                }
-                runs.push(PlannedRun {
-                    id: identity(&point.spec, &data, seed)?,
-                    experiment: experiment.name.clone(),
-                    point: point.assignments.clone(),
-                    seed,
-                    spec: point.spec.clone(),
-                });
-            }
-        }
-    }
-    Ok(runs)
+/// Every run of a file that is known before any result, in order: experiments as written, then points, folds and seeds. Runs
+/// with one identity appear once for each experiment and point they serve. `fingerprint` is the data set's.
+pub fn plan(file: &ExperimentFile, fingerprint: &Fingerprint) -> Result<Vec<PlannedRun>> {
+    plan_with(file, fingerprint, &[])
+}
+
+/// The same with the points that searches decided on in earlier commands.
+pub fn plan_with(file: &ExperimentFile, fingerprint: &Fingerprint, decided: &[Decided]) -> Result<Vec<PlannedRun>> {
+    let trials = trial::Planner::new(file, fingerprint).known(decided)?;
+    Ok(trials.iter().flat_map(|trial| &trial.runs).map(|run| (**run).clone()).collect())
 }

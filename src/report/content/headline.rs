@@ -82,6 +82,7 @@ fn reaches(study: &Study, arm: &Arm) -> String {
 pub fn notes(study: &Study) -> Vec<String> {
     let mut notes = Vec::new();
     notes.extend(partial(study));
+    notes.extend(pruned(study));
     notes.extend(study.choice_note());
     notes.extend(study.fold_note());
     notes.extend(study.other_metrics());
@@ -95,12 +96,23 @@ pub fn notes(study: &Study) -> Vec<String> {
     notes
 }
 
+/// Pruned runs miss on purpose, but what is left was chosen.
+fn pruned(study: &Study) -> Option<String> {
+    let (pruned, all) = (study.count(Status::Pruned), study.sweep.runs);
+    (pruned > 0).then(|| {
+        format!(
+            "Pruning stopped {pruned} of {} early, in favour of better ones. They are in no mean; the table of runs says how far \
+             each came.",
+            words::plural(all, "run")
+        )
+    })
+}
+
 fn partial(study: &Study) -> Option<String> {
     let counts = [
         (study.count(Status::Failed), "failed"),
         (study.count(Status::Running), "running or broken off"),
         (study.count(Status::Pending), "not yet done"),
-        (study.count(Status::Pruned), "pruned"),
     ];
     let missing: Vec<String> = counts.iter().filter(|(n, _)| *n > 0).map(|(n, what)| format!("{n} {what}")).collect();
     let (finished, all) = (study.count(Status::Finished), study.sweep.runs);

@@ -4,6 +4,7 @@ mod details;
 mod experiments;
 mod headline;
 mod pictures;
+mod race;
 
 pub use headline::verdict;
 
@@ -96,6 +97,7 @@ impl Document {
     /// Writes down what a study found; `dir` is the sweep's folder.
     pub fn of(study: &Study, dir: &Path) -> Result<Self> {
         let mut sections = vec![experiments::section(study)];
+        sections.extend(race::section(study));
         sections.extend(experiments::points(study));
         sections.extend(figures::all(study)?.into_iter().map(|figure| {
             let heading = figure.title.clone();
