@@ -75,12 +75,15 @@ fn turn(amount: &Amount, _: &()) -> garde::Result {
     }
 }
 
+/// A change by an amount.
+type Make = fn(f64) -> Change;
+
 impl Augment for ColorJitter {
     /// As torchvision: the order of all four is drawn first, then the amount of each that is switched on.
     fn changes(&self, _: [usize; 2], _: &Context, rng: &mut Rng) -> Option<Vec<Change>> {
         let order = rng.permutation(4);
         let [brightness, contrast, saturation] = [self.brightness, self.contrast, self.saturation].map(Amount::factors);
-        let changes: [(fn(f64) -> Change, [f64; 2], f64); 4] = [
+        let changes: [(Make, [f64; 2], f64); 4] = [
             (|factor| Change::step(Op::Brightness, factor), brightness, 1.0),
             (|factor| Change::step(Op::Contrast, factor), contrast, 1.0),
             (|factor| Change::step(Op::Color, factor), saturation, 1.0),
