@@ -106,7 +106,7 @@ impl<'a> Trainer<'a> {
         freeze(&model, &job.spec.freeze)?;
         let batches = Batches::new(job, key)?;
         Ok(Self {
-            updater: Updater::new(&job.spec.optimizer, &model.params, &Groups::new(job.spec, &model)?)?,
+            updater: updater(job, &model)?,
             objective: Objective::new(job)?,
             average: Average::new(job.spec, &model.params)?,
             folder: Folder::create(job.dir)?,
@@ -173,7 +173,7 @@ impl<'a> Trainer<'a> {
         let mut next = prepare(self.progress.step_in_epoch)?;
         while let Some(loaded) = next.take() {
             if stop.load(Ordering::Relaxed) {
-                self.tally.settle(&mut self.progress)?;
+                self.settle()?;
                 self.progress.seconds += began.elapsed().as_secs_f64();
                 self.folder.save(&self.model.params, &self.updater, self.average.as_ref(), &self.progress)?;
                 return Err(Error::new(Cause::Interrupted, format!("stopped in epoch {}", epoch + 1)));
@@ -184,14 +184,14 @@ impl<'a> Trainer<'a> {
             let lr = lr?;
             let log = self.progress.step.is_multiple_of(self.job.spec.log_every);
             // The CPU has the numbers at hand; a GPU would have to be waited for.
-            let loss = if log || self.job.device.is_cpu() { self.tally.settle(&mut self.progress)? } else { None };
+            let loss = if log || self.job.device.is_cpu() { self.settle()? } else { None };
             if log {
                 let values = loss.map(|loss| ("loss".to_string(), loss)).into_iter().chain([("lr".to_string(), lr)]);
                 emit(Event::Step { epoch: epoch + 1, step: self.progress.step, values: values.collect() })?;
             }
             next = prepared?;
         }
-        self.tally.settle(&mut self.progress)?;
+        self.settle()?;
         let values = self.progress.end_epoch();
         if let Some(average) = &mut self.average {
             average.after_epoch(&self.model.params, self.progress.epoch)?;
@@ -234,9 +234,17 @@ impl<'a> Trainer<'a> {
             if first {
                 self.tally.add(&self.progress, &batch, &logits, &loss, *weight)?;
             }
+            let loss = self.updater.scaled(&loss)?;
             forward.backward(&loss, |gradients| self.updater.accumulate(gradients))?;
         }
         Ok(())
+    }
+
+    /// Reads what the steps so far came to: the loss of the last one, where it has not been read yet.
+    fn settle(&mut self) -> Result<Option<f64>> {
+        let loss = self.tally.settle(&mut self.progress)?;
+        self.updater.check().map_err(|error| self.at_step(error))?;
+        Ok(loss)
     }
 
     fn at_step(&self, error: Error) -> Error {
@@ -383,6 +391,15 @@ fn check_precision(job: &Job) -> Result<()> {
         ))),
         (_, false) => Ok(()),
     }
+}
+
+/// The optimizer around the model's parameters; f16 has too short a range for gradients, so losses are scaled for it.
+fn updater(job: &Job, model: &Model) -> Result<Updater> {
+    let mut updater = Updater::new(&job.spec.optimizer, &model.params, &Groups::new(job.spec, model)?)?;
+    if job.spec.precision == Precision::F16 {
+        updater.scale_losses()?;
+    }
+    Ok(updater)
 }
 
 /// The model with its starting weights: fresh, from a file, or timm's pretrained ones.
