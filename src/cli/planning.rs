@@ -32,6 +32,7 @@ pub fn plan(args: &FileArgs) -> Result<(ExperimentFile, Vec<PlannedRun>)> {
     file.resolve_precision(false)?;
     check_only(&file, &args.only)?;
     if !args.only.is_empty() {
+        file.partial = true;
         file.experiments.retain(|experiment| args.only.contains(&experiment.name));
     }
     let fingerprint = exec::fingerprints(&exec::cache_path(&args.out));
