@@ -86,7 +86,7 @@ fn is_durable(event: &Event) -> bool {
     match event {
         Event::Epoch { .. } | Event::Paused { .. } | Event::Finished { .. } | Event::Failed { .. } => true,
         Event::Started { .. } | Event::Step { .. } | Event::Predictions { .. } => false,
-        Event::Checkpoint { .. } | Event::Warning { .. } => false,
+        Event::Checkpoint { .. } | Event::Warning { .. } | Event::Origin(_) => false,
     }
 }
 
@@ -157,7 +157,7 @@ pub fn now() -> f64 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::event::Split;
+    use crate::event::{Origin, Split};
 
     fn warning(text: &str) -> Event {
         Event::Warning { message: text.into() }
@@ -231,6 +231,7 @@ mod tests {
         let (device, message) = ("cpu".to_string(), "why".to_string());
         let events = [
             Event::Started { attempt: 3, device, threads: 1, epoch: 0, epochs: 2, steps_per_epoch: 9, parameters: 5 },
+            Event::Origin(Box::new(Origin { commit: Some("abc".into()), ..Origin::default() })),
             Event::Step { epoch: 1, step: 1, values: values.clone() },
             Event::Epoch { epoch: 1, split: Split::Train, values: values.clone() },
             Event::Checkpoint { epoch: 1, best: true },

@@ -17,9 +17,11 @@ mod resolve;
 mod run;
 mod schema;
 mod shape;
+mod size;
 mod space;
 mod sweep;
 mod tree;
+mod unknown;
 
 use crate::error::{Error, Result};
 pub use checks::Data;
@@ -45,6 +47,8 @@ pub struct ExperimentFile {
     pub path: PathBuf,
     /// The text as written, for the record.
     pub text: String,
+    /// Whether experiments of the file were left out.
+    pub partial: bool,
     pub experiments: Vec<Experiment>,
     pub sweep: SweepSpec,
     /// What `precision = "auto"` means, once that is known.

@@ -165,6 +165,11 @@ pub struct RunSpec {
     #[serde(default)]
     #[garde(skip)]
     pub keep: Keep,
+    /// Keeps the weights of so many of the best epochs, too, each in a file of its own.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[garde(inner(range(min = 1, max = 1000)))]
+    #[schemars(range(min = 1, max = 1000))]
+    pub keep_best: Option<usize>,
     /// The same bits every time on CUDA too, at some cost; the CPU always is.
     #[serde(default)]
     #[garde(skip)]
@@ -395,8 +400,11 @@ pub enum WeightDecayOn {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Keep {
+    /// The best epoch's weights.
     #[default]
     Best,
+    /// What a longer run could go on from: the last epoch's weights, optimizer and averages.
+    Last,
     /// The best epoch's and the last one's.
     All,
     None,

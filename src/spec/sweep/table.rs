@@ -18,6 +18,13 @@ pub struct SweepTable {
     /// Reports take the folds together, experiments are compared fold by fold.
     #[schemars(range(min = 2, max = 1000))]
     folds: Option<u32>,
+    /// Runs of one seed that differ only in what happens later (epochs, a schedule's later part, the start of `swa`) do the
+    /// epochs they have in common once: the first goes ahead, the others start from its checkpoint. Their numbers are the
+    /// same as without; the report says so. Not for searches and pruning.
+    share_prefix: Option<bool>,
+    /// What the checkpoints of the sweep may take on the disk, for example "20 GB": beyond it, those of finished runs go, the
+    /// worst first, but never the best of an experiment.
+    disk: Option<String>,
     /// Dotted keys with a list of values each: every combination of them, the first key varying slowest.
     grid: Option<BTreeMap<String, serde_json::Value>>,
     /// Dotted keys with lists of one length: the first values together, then the second ones, ..
