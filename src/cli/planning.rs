@@ -40,7 +40,8 @@ pub fn plan(args: &FileArgs) -> Result<(ExperimentFile, Vec<PlannedRun>)> {
     let fingerprint = exec::fingerprints(&exec::cache_path(&args.out));
     let store = exec::store_path(&args.out);
     let decided = match store.exists() && sweep::is_adaptive(&file) {
-        true => exec::decided(&Store::read(&store)?, &file.name)?,
+        // What cannot be read, a file of an older version say, is told or brought up to date by whoever opens it next.
+        true => Store::read(&store).and_then(|store| exec::decided(&store, &file.name)).unwrap_or_default(),
         false => Vec::new(),
     };
     let runs = sweep::plan_with(&file, &fingerprint, &decided)?;

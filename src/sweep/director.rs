@@ -309,18 +309,17 @@ impl<'a> Director<'a> {
     /// Gives the best trials of each experiment and block, once all of these are through, the other seeds.
     fn confirm(&mut self, free: usize, orders: &mut Vec<Order>) {
         for (experiment, block, count) in self.confirmed_blocks() {
-            let (running, mut finished) = (self.is_open(experiment, block), Vec::new());
-            for (index, trial) in
-                self.trials.iter().enumerate().filter(|(_, t)| (t.experiment, t.block) == (experiment, Some(block)))
-            {
-                if let Outcome::Finished { loss } = self.outcome(trial) {
-                    finished.push((loss, index));
-                }
-            }
-            if running {
+            if self.is_open(experiment, block) {
                 continue;
             }
-            finished.retain(|(loss, _)| loss.is_finite());
+            let loss = |trial: &Trial| match self.outcome(trial) {
+                Outcome::Finished { loss } if trial.block == Some(block) && trial.experiment == experiment => {
+                    Some(loss)
+                }
+                _ => None,
+            };
+            let all = self.trials.iter().enumerate().filter_map(|(index, trial)| Some((loss(trial)?, index)));
+            let mut finished: Vec<(f64, usize)> = all.filter(|(loss, _)| loss.is_finite()).collect();
             finished.sort_by(|a, b| a.0.total_cmp(&b.0));
             for (_, index) in finished.into_iter().take(count) {
                 for run in self.trials[index].rest.clone() {

@@ -9,10 +9,7 @@ use crate::{
     spec::Race,
     statistics::{self, Paired},
 };
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    rc::Rc,
-};
+use std::{collections::BTreeMap, rc::Rc};
 
 /// A trial that left the race.
 #[derive(Clone, Debug, PartialEq)]
@@ -122,43 +119,29 @@ impl Director<'_> {
 
     /// Tests everyone against the best: who loses after so many seeds.
     fn round(&mut self, field: &[usize], seeds: usize, race: &Race, rounds: usize) -> Vec<(usize, Loss)> {
-        let mut values: Vec<(usize, Values)> = Vec::new();
-        for index in field {
-            values.push((*index, self.values(*index, seeds)));
-        }
-        let common: BTreeSet<(u64, Option<u32>)> = match values.split_first() {
-            Some(((_, first), rest)) => {
-                first.keys().copied().filter(|key| rest.iter().all(|(_, other)| other.contains_key(key))).collect()
-            }
-            None => return Vec::new(),
+        let values: Vec<(usize, Values)> = field.iter().map(|index| (*index, self.values(*index, seeds))).collect();
+        let (aligned, overlap) = (aligned(&values), self.overlap());
+        let sum = |losses: &[f64]| losses.iter().sum::<f64>();
+        let Some((best, leading)) = aligned.iter().min_by(|a, b| sum(&a.1).total_cmp(&sum(&b.1))) else {
+            return Vec::new();
         };
-        let mean = |values: &Values| common.iter().map(|key| values[key]).sum::<f64>();
-        let best = values.iter().min_by(|a, b| mean(&a.1).total_cmp(&mean(&b.1))).map(|(index, _)| *index);
-        let (Some(best), overlap) = (best, self.overlap()) else { return Vec::new() };
-        let leader =
-            values.iter().find(|(index, _)| *index == best).map(|(_, values)| values.clone()).unwrap_or_default();
-        let behind = |values: &Values| {
-            let differences: Vec<f64> = common.iter().map(|key| values[key] - leader[key]).collect();
-            statistics::resampled(&differences, overlap)
+        let against = |losses: &[f64]| {
+            let differences: Vec<f64> = losses.iter().zip(leading).map(|(own, best)| own - best).collect();
+            statistics::resampled(&differences, overlap).filter(|paired| paired.p.is_some())
         };
-        let others = values.iter().filter(|(index, _)| *index != best);
-        let tested: Vec<(usize, Paired, f64)> = others
-            .filter_map(|(index, values)| {
-                let paired = behind(values)?;
-                let p = paired.p?;
-                Some((*index, paired, p))
-            })
-            .collect();
-        let adjusted = statistics::holm(&tested.iter().map(|(_, _, p)| *p).collect::<Vec<f64>>());
+        let others = aligned.iter().filter(|(index, _)| index != best);
+        let tested: Vec<(usize, Paired)> =
+            others.filter_map(|(index, losses)| Some((*index, against(losses)?))).collect();
+        let p: Vec<f64> = tested.iter().filter_map(|(_, paired)| paired.p).collect();
         let level = race.alpha / rounds.max(1) as f64;
-        let worse =
-            tested.into_iter().zip(adjusted).filter(|((_, paired, _), p)| *p <= level && paired.difference > 0.0);
-        worse.map(|((index, behind, _), p)| (index, self.loss(index, best, seeds, behind, p, level))).collect()
+        let judged = tested.into_iter().zip(statistics::holm(&p));
+        let worse = judged.filter(|((_, behind), p)| *p <= level && behind.difference > 0.0);
+        worse.map(|((index, behind), p)| (index, self.loss(index, *best, seeds, behind, p, level))).collect()
     }
 
     fn loss(&self, loser: usize, leader: usize, seeds: usize, behind: Paired, p: f64, level: f64) -> Loss {
         let of = |index: usize| {
-            let trial: &super::trial::Trial = &self.trials[index];
+            let trial = &self.trials[index];
             let point = trial.runs.first().map_or(Vec::new(), |run| run.point.clone());
             (self.file.experiments[trial.experiment].name.clone(), point)
         };
@@ -185,4 +168,11 @@ impl Director<'_> {
     pub fn losses(&self) -> &[Loss] {
         &self.losses
     }
+}
+
+/// The losses of each on the seeds and folds that all of them have, in one order.
+fn aligned(all: &[(usize, Values)]) -> Vec<(usize, Vec<f64>)> {
+    let everywhere = |key: &(u64, Option<u32>)| all.iter().all(|(_, values)| values.contains_key(key));
+    let of = |values: &Values| values.iter().filter(|(key, _)| everywhere(key)).map(|(_, loss)| *loss).collect();
+    all.iter().map(|(index, values)| (*index, of(values))).collect()
 }
