@@ -43,7 +43,7 @@ impl Writer {
     /// Appends one record. What speaks for an epoch or ends an attempt is on the disk when this returns.
     pub fn append(&mut self, event: Event) -> Result<()> {
         let place = || format!("cannot write the journal {}", self.path.display());
-        let durable = !matches!(event, Event::Step { .. } | Event::Started { .. });
+        let durable = is_durable(&event);
         let record = Record { time: now(), attempt: self.attempt, event };
         let mut line = serde_json::to_vec(&record).map_err(Error::bug)?;
         line.push(b'\n');
@@ -77,6 +77,16 @@ fn lock(file: &File, path: &Path) -> Result<()> {
                 return Err(Error::new(Cause::Environment, message));
             }
         }
+    }
+}
+
+/// What must be on the disk before more happens: an epoch's values before the checkpoint behind that epoch, which would
+/// have nobody repeat them, and what ends an attempt. A sync takes what stands before it along.
+fn is_durable(event: &Event) -> bool {
+    match event {
+        Event::Epoch { .. } | Event::Paused { .. } | Event::Finished { .. } | Event::Failed { .. } => true,
+        Event::Started { .. } | Event::Step { .. } | Event::Predictions { .. } => false,
+        Event::Checkpoint { .. } | Event::Warning { .. } => false,
     }
 }
 

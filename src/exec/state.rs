@@ -4,10 +4,10 @@ use super::{journal, run_folders, store_path};
 use crate::{
     error::{Cause, Result},
     event::{Event, Split},
-    store::{Run, Status, Store},
+    store::{Standing, Status, Store},
     sweep::PlannedRun,
 };
-use std::{fmt, path::Path};
+use std::{collections::BTreeMap, fmt, path::Path};
 
 /// Where a planned run stands.
 #[derive(Clone, Debug, PartialEq)]
@@ -46,25 +46,27 @@ impl fmt::Display for RunState {
 /// nothing and writes nothing.
 pub fn states(plan: &[PlannedRun], out: &Path) -> Result<Vec<RunState>> {
     let path = store_path(out);
-    let store = path.exists().then(|| Store::read(&path)).transpose()?;
+    let stored = match path.exists() {
+        true => Store::read(&path)?.standings()?,
+        false => BTreeMap::new(),
+    };
     let folders = run_folders(out);
     let state = |run: &PlannedRun| {
-        let stored = store.as_ref().map(|store| store.run(&run.id)).transpose()?.flatten();
-        let (mut state, mut offset) = (RunState::Pending, 0);
-        if let (Some(row), Some(store)) = (stored, &store) {
-            (state, offset) = (from_store(row, run.spec.epochs), store.journal_offset(&run.id)?);
-        }
+        let (state, offset) = match stored.get(&run.id) {
+            Some(found) => (from_store(found, run.spec.epochs), found.journal_offset),
+            None => (RunState::Pending, 0),
+        };
         let unread = folders.get(&run.id).map(|dir| journal::read(dir, offset)).transpose()?.unwrap_or_default();
         Ok(unread.records.iter().fold(state, |state, record| after(state, &record.event, run.spec.epochs)))
     };
     plan.iter().map(state).collect()
 }
 
-fn from_store(run: Run, epochs: u32) -> RunState {
+fn from_store(run: &Standing, epochs: u32) -> RunState {
     match run.status {
         Status::Finished => RunState::Finished,
         Status::Pruned => RunState::Pruned { epoch: run.epoch, epochs },
-        Status::Failed => RunState::Failed { message: run.error.unwrap_or_default() },
+        Status::Failed => RunState::Failed { message: run.error.clone().unwrap_or_default() },
         Status::Pending | Status::Running => begun(run.epoch, epochs),
     }
 }
@@ -89,7 +91,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_run_stands_where_its_last_event_left_it() {
+    fn a_found_where_its_last_event_left_it() {
         let train = |epoch| Event::Epoch { epoch, split: Split::Train, values: Default::default() };
         let failed = |cause| Event::Failed { cause, message: "why".into() };
         let stands = |events: &[Event]| events.iter().fold(RunState::Pending, |state, event| after(state, event, 9));

@@ -6,7 +6,7 @@ mod read;
 mod rows;
 mod search;
 
-pub use read::{Attempt, Epoch, Experiment, Run, Serves, Sweep, SweepRun, Warning};
+pub use read::{Attempt, Epoch, Experiment, Run, Serves, Standing, Sweep, SweepRun, Warning};
 pub use rows::Rows;
 pub use rusqlite::types::Value;
 pub use search::{StoredLoss, StoredTrial};

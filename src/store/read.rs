@@ -94,6 +94,17 @@ pub struct Attempt {
     pub message: Option<String>,
 }
 
+/// Where a run stands, and how far its journal is in the store, in bytes.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Standing {
+    pub status: Status,
+    /// Epochs finished.
+    pub epoch: u32,
+    /// Why its last attempt ended early.
+    pub error: Option<String>,
+    pub journal_offset: u64,
+}
+
 /// The values of one epoch of one split.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Epoch {
@@ -210,6 +221,20 @@ impl Store {
         })?;
         run.summary = values.into_iter().collect();
         Ok(Some(run))
+    }
+
+    /// Where every run stands, by id.
+    pub fn standings(&self) -> Result<BTreeMap<String, Standing>> {
+        let rows = self.rows("SELECT id, status, epoch, error, journal_offset FROM runs", [], |row| {
+            let standing = Standing {
+                status: Status::parse(&row.get::<_, String>(1)?),
+                epoch: row.get(2)?,
+                error: row.get(3)?,
+                journal_offset: count(row, 4)?,
+            };
+            Ok((row.get(0)?, standing))
+        });
+        Ok(rows?.into_iter().collect())
     }
 
     /// The one run whose id begins with `prefix`.
