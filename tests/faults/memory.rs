@@ -33,8 +33,11 @@ name = "baseline"
 seeds = [0, 1]
 "#;
 
-/// Takes the place of all memory in `limited`: enough for a small part of the batch.
-const LIMIT: u64 = 330 << 20;
+/// Enough for half of the batch or a quarter, of memory that a process has for itself.
+const DATA: u64 = 250 << 20;
+
+/// The same, of all memory that a sweep touches, coordinator included.
+const TOUCHED: u64 = 330 << 20;
 
 /// One run after the other: the second begins with what the first has learnt.
 fn assert_learnt(bench: &Bench, output: &std::process::Output) {
@@ -72,7 +75,7 @@ fn a_failed_allocation_leads_to_a_smaller_batch() {
     // SAFETY: between fork and exec only `setrlimit` is called, which is safe there.
     unsafe {
         sweep.pre_exec(|| {
-            let limit = libc::rlimit { rlim_cur: LIMIT, rlim_max: LIMIT };
+            let limit = libc::rlimit { rlim_cur: DATA, rlim_max: DATA };
             match libc::setrlimit(libc::RLIMIT_DATA, &limit) {
                 0 => Ok(()),
                 _ => Err(std::io::Error::last_os_error()),
@@ -85,7 +88,7 @@ fn a_failed_allocation_leads_to_a_smaller_batch() {
 /// The limit of a control group, at which the kernel kills.
 #[test]
 fn a_kill_by_the_kernel_leads_to_a_smaller_batch() {
-    let Some(group) = Group::new(LIMIT) else { return };
+    let Some(group) = Group::new(TOUCHED) else { return };
     let bench = Bench::new(LARGE);
     bench.complete("undisturbed", &["--jobs", "1"]);
     let mut sweep = bench.sweep("out", &["--jobs", "1"]);
