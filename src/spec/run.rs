@@ -1,7 +1,7 @@
 //! The resolved specification of one run: everything that decides its numbers, beside its seed.
 
 use super::{
-    Progressive,
+    Keep, Progressive,
     recipe::{Distill, Ema, Group, Soup, Supcon, Swa},
 };
 use crate::{
@@ -394,20 +394,6 @@ pub enum WeightDecayOn {
     All,
     /// Parameters of two or more dimensions: no norms, no biases.
     Matrices,
-}
-
-/// Checkpoints that stay when a run has finished.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "snake_case")]
-pub enum Keep {
-    /// The best epoch's weights.
-    #[default]
-    Best,
-    /// What a longer run could go on from: the last epoch's weights, optimizer and averages.
-    Last,
-    /// The best epoch's and the last one's.
-    All,
-    None,
 }
 
 fn default_optimizer() -> OptimizerSpec {

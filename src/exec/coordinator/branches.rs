@@ -33,6 +33,9 @@ impl Coordinator<'_> {
 
     /// Lets go of those whose leader will not come: it failed, was stopped, or ended early.
     pub(super) fn release_followers(&mut self) {
+        if self.followers.is_empty() {
+            return;
+        }
         let at_work = self.slots.iter().filter_map(|slot| slot.task.as_ref());
         let alive: Vec<&String> = at_work.chain(&self.queue).chain(&self.held).map(|task| &task.run.id).collect();
         let (waiting, free): (Vec<_>, Vec<_>) =
