@@ -51,6 +51,8 @@ pub enum Event {
         steps_per_epoch: u64,
         parameters: u64,
     },
+    /// What the attempt that has just begun is made with.
+    Origin(Box<Origin>),
     /// Values of one optimizer step (`loss`, `lr`, ..), every `log_every` steps; not about a whole epoch.
     Step {
         epoch: u32,
@@ -81,6 +83,28 @@ pub enum Event {
     Paused { epoch: u32 },
     /// This attempt ended without completing the run.
     Failed { cause: Cause, message: String },
+}
+
+/// What an attempt is made with, beside specification, data and seed. What could not be found out is empty.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Origin {
+    /// Of the program.
+    pub version: String,
+    /// SHA-256 of the program's file.
+    pub binary: Option<String>,
+    /// Of the working directory; `None` outside of git.
+    pub commit: Option<String>,
+    /// What differed from that commit: a file in `provenance/` of the results folder.
+    pub patch: Option<String>,
+    /// Command line of the sweep.
+    pub command: String,
+    /// Name of the machine.
+    pub host: String,
+    /// Model of the processor; of the GPU and its driver where the run is on one.
+    pub hardware: String,
+    /// The most images of one forward pass, where memory forced fewer than a batch.
+    pub micro_batch: Option<usize>,
 }
 
 /// One line of a run's journal.

@@ -60,7 +60,8 @@ impl Made {
 
     fn plan(&mut self) {
         let (file, path) = ("name = \"made\" # <script>alert(1)</script>", "experiments/made.toml");
-        let new = NewSweep { name: "made", file, path, experiments: &self.experiments, runs: &self.runs };
+        let new =
+            NewSweep { name: "made", file, path, partial: false, experiments: &self.experiments, runs: &self.runs };
         self.store.add_sweep(&new).unwrap();
     }
 

@@ -47,7 +47,14 @@ fn sweep(runs: &[NewRun]) -> NewSweep<'_> {
     static EXPERIMENTS: std::sync::LazyLock<Vec<(String, String)>> = std::sync::LazyLock::new(|| {
         vec![("baseline".into(), "epochs = 3\n".into()), ("strong".into(), "epochs = 3\n".into())]
     });
-    NewSweep { name: "quick", file: "name = \"quick\"", path: "quick.toml", experiments: &EXPERIMENTS, runs }
+    NewSweep {
+        name: "quick",
+        file: "name = \"quick\"",
+        path: "quick.toml",
+        partial: false,
+        experiments: &EXPERIMENTS,
+        runs,
+    }
 }
 
 fn values(pairs: &[(&str, f64)]) -> Values {
@@ -404,6 +411,26 @@ fn an_older_file_is_migrated_by_a_writer_only() {
     assert!(error.to_string().contains("older runner (schema 0)"), "{error}");
     drop(place.store());
     assert_eq!(Store::read(&place.file()).unwrap().sweeps().unwrap().len(), 1);
+}
+
+#[test]
+fn a_file_of_the_first_version_becomes_like_a_new_one() {
+    let columns = |file: &std::path::Path| {
+        let db = Connection::open(file).unwrap();
+        let sql = "SELECT m.name, p.name, p.type, p.\"notnull\", p.dflt_value, p.pk
+                   FROM sqlite_schema m JOIN pragma_table_info(m.name) p WHERE m.type = 'table' ORDER BY m.name, p.name";
+        let mut columns = db.prepare(sql).unwrap();
+        let column = |row: &rusqlite::Row| (0..6).map(|i| row.get(i)).collect::<Result<Vec<Value>, _>>();
+        columns.query_map([], column).unwrap().collect::<Result<Vec<_>, _>>().unwrap()
+    };
+    let (old, new) = (Place::new(), Place::new());
+    std::fs::create_dir(old.file().parent().unwrap()).unwrap();
+    let db = Connection::open(old.file()).unwrap();
+    db.execute_batch(include_str!("golden/schema-1.sql")).unwrap();
+    db.pragma_update(None, "application_id", 0x7275_6e72).unwrap();
+    db.pragma_update(None, "user_version", 1).unwrap();
+    drop((db, old.store(), new.store()));
+    assert_eq!(columns(&old.file()), columns(&new.file()));
 }
 
 #[test]

@@ -2,6 +2,7 @@
 
 mod ask;
 mod bench;
+mod clean;
 mod compare;
 mod control;
 mod data;
@@ -22,12 +23,14 @@ mod predict;
 mod preview;
 mod query;
 mod report;
+mod reproduce;
 mod robustness;
 mod schema;
 mod sheet;
 mod show;
 mod sweep;
 mod validation;
+mod watch;
 
 use crate::{error::Result, exec::control::Action};
 use clap::{Parser, Subcommand};
@@ -61,10 +64,13 @@ enum Command {
     Resume(control::Args),
     /// Set failed runs back, so that they are tried again
     Retry(control::Args),
+    Watch(watch::Args),
     Report(report::Args),
     Compare(compare::Args),
     List(list::Args),
     Show(show::Args),
+    Reproduce(reproduce::Args),
+    Clean(clean::Args),
     Query(query::Args),
     Export(export::Args),
     Predict(predict::Args),
@@ -105,10 +111,13 @@ fn run(command: Command) -> Result<u8> {
         Command::Pause(args) => control::run(&args, Action::Pause),
         Command::Resume(args) => control::run(&args, Action::Resume),
         Command::Retry(args) => control::run(&args, Action::Retry),
+        Command::Watch(args) => watch::run(&args),
         Command::Report(args) => report::run(&args),
         Command::Compare(args) => compare::run(&args),
         Command::List(args) => list::run(&args),
         Command::Show(args) => show::run(&args),
+        Command::Reproduce(args) => reproduce::run(&args),
+        Command::Clean(args) => clean::run(&args),
         Command::Query(args) => query::run(&args),
         Command::Export(args) => export::run(&args),
         Command::Predict(args) => predict::run(&args),

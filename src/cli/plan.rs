@@ -14,11 +14,22 @@ pub struct Args {
     /// Leave out where values came from
     #[arg(long)]
     brief: bool,
+    /// Take a few steps of each kind of run that never ran here, to tell what the plan costs; prepares images where needed
+    #[arg(long)]
+    probe: bool,
+    /// Runs at once, for the price [default: as `sweep` would]
+    #[arg(long)]
+    jobs: Option<usize>,
 }
 
 pub fn run(args: &Args) -> Result<u8> {
     let (file, runs) = planning::plan(&args.file)?;
-    show(&args.file, &file, &runs, !args.brief)
+    show(&args.file, &file, &runs, !args.brief)?;
+    let options = exec::Options { out: args.file.out.clone(), jobs: args.jobs, devices: args.file.device.clone() };
+    let mut tell = |news: &str| eprintln!("{news}");
+    let probe: Option<&mut dyn FnMut(&str)> = if args.probe { Some(&mut tell) } else { None };
+    output::print(exec::price(&runs, &options, probe)?)?;
+    Ok(0)
 }
 
 /// Prints the plan.
@@ -34,6 +45,9 @@ pub fn show(args: &planning::FileArgs, file: &ExperimentFile, runs: &[PlannedRun
             }
         }
         output::line("")?;
+    }
+    if let Some(edit) = exec::edited(file, runs, &args.out)? {
+        output::line(edit)?;
     }
     for (run, state) in runs.iter().zip(exec::states(runs, &args.out)?) {
         let point: Vec<String> = run.point.iter().map(|(key, value)| format!("{key}={value}")).collect();

@@ -35,6 +35,7 @@ pub fn plan(args: &FileArgs) -> Result<(ExperimentFile, Vec<PlannedRun>)> {
     file.resolve_precision(exec::on_cuda(&args.device)?)?;
     check_only(&file, &args.only)?;
     if !args.only.is_empty() {
+        file.partial = true;
         file.experiments.retain(|experiment| args.only.contains(&experiment.name));
     }
     let fingerprint = exec::fingerprints(&exec::cache_path(&args.out));

@@ -12,14 +12,23 @@ pub struct Args {
     /// Show what would run and stop
     #[arg(long)]
     dry_run: bool,
+    /// First break one short run off at random moments and check that it ends on the same numbers as when left alone; where
+    /// it does not, nothing starts
+    #[arg(long)]
+    prove_resume: bool,
 }
 
 pub fn run(args: &Args) -> Result<u8> {
     let (file, runs) = planning::plan(&args.file)?;
-    if args.dry_run {
-        return plan::show(&args.file, &file, &runs, false);
+    if args.prove_resume {
+        output::line(exec::prove(&args.file.out, &runs, &args.file.device, &mut |news| eprintln!("{news}"))?)?;
     }
     let options = exec::Options { out: args.file.out.clone(), jobs: args.jobs, devices: args.file.device.clone() };
+    if args.dry_run {
+        plan::show(&args.file, &file, &runs, false)?;
+        output::print(exec::price(&runs, &options, None)?)?;
+        return Ok(0);
+    }
     let outcome = exec::sweep(&file, &runs, &options)?;
     let folder = args.file.out.join(&file.name);
     let store = Store::read(&args.file.out.join("runner.sqlite"))?;

@@ -67,6 +67,11 @@ pub fn ask(out: &Path, action: Action, what: &[String]) -> Result<String> {
     Ok("the sweep at work has not answered yet: it may be preparing images; it will once its runs start".into())
 }
 
+/// Who has a results folder; `None` where nobody has.
+pub fn holder(out: &Path) -> Option<String> {
+    FolderLock::holder(out)
+}
+
 /// The runs that names stand for.
 fn named(store: &Store, what: &[String]) -> Result<BTreeSet<String>> {
     let sweeps: Vec<String> = store.sweeps()?.into_iter().map(|sweep| sweep.name).collect();

@@ -1,14 +1,18 @@
 //! The one loop of a sweep: hands runs to workers, takes in what they journal, decides what comes after a failure. It is
 //! the only writer of the store and the only one who talks to the terminal.
 
+mod branches;
 mod orders;
 
 use super::{
     Outcome,
+    clean::Budget,
     control::Mailbox,
     devices::Place,
     journal,
     memory::{self, KernelKills, Known},
+    prefix::Follower,
+    prepare,
     protocol::{Assignment, Failure, Notice},
     retry::{self, Breaker, Next},
     signals::Interrupts,
@@ -17,8 +21,8 @@ use super::{
     steering::Steering,
 };
 use crate::{
-    error::{Cause, Context, Error, Result},
-    event::{Event, Record},
+    error::{Cause, Result},
+    event::{Event, Origin, Record},
     progress::{Ending, Label, Progress},
     store::Store,
     sweep::PlannedRun,
@@ -91,7 +95,10 @@ pub struct Coordinator<'a> {
     /// Memory runs on the CPU share, in bytes; `None` where nobody counts.
     pub budget: Option<u64>,
     pub cache: PathBuf,
+    /// What this process can say of the attempts it starts.
+    pub origin: Origin,
     pub space: Space,
+    pub disk: Option<Budget>,
     pub mailbox: Mailbox,
     /// Gives out tasks where results decide about them.
     pub steering: Option<Steering<'a>>,
@@ -101,6 +108,8 @@ pub struct Coordinator<'a> {
     /// Left for the next sweep by another terminal.
     left: Vec<Task>,
     failed: Vec<Task>,
+    /// Waiting for another run to come as far as both go together.
+    pub followers: Vec<Follower>,
     /// Runs at work that were asked to stand aside.
     aside: BTreeMap<String, Aside>,
     /// Whether runs were paused while this sweep was at work.
@@ -134,13 +143,16 @@ impl<'a> Coordinator<'a> {
             known: Known::load(&cache),
             budget: None,
             cache,
+            origin: Origin::default(),
             space: Space::new(out),
+            disk: None,
             mailbox: Mailbox::new(out),
             steering: None,
             queue: tasks.into(),
             held: Vec::new(),
             left: Vec::new(),
             failed: Vec::new(),
+            followers: Vec::new(),
             aside: BTreeMap::new(),
             waits: false,
             slots: places.into_iter().map(slot).collect(),
@@ -164,7 +176,7 @@ impl<'a> Coordinator<'a> {
         for worker in self.slots.iter_mut().filter_map(|slot| slot.worker.as_mut()) {
             worker.wait(deadline.saturating_duration_since(Instant::now()));
         }
-        self.outcome.pending = self.queue.len() + self.held.len() + self.left.len();
+        self.outcome.pending = self.queue.len() + self.held.len() + self.left.len() + self.followers.len();
         self.outcome.interrupted |= !self.left.is_empty();
         self.outcome.pruned = self.steering.as_ref().map_or(0, Steering::pruned);
         result.map(|()| self.outcome)
@@ -225,6 +237,7 @@ impl<'a> Coordinator<'a> {
 
     fn fill_slots(&mut self) -> Result<()> {
         self.refill()?;
+        self.release_followers();
         for index in 0..self.slots.len() {
             if self.slots[index].task.is_some() {
                 continue;
@@ -275,7 +288,7 @@ impl<'a> Coordinator<'a> {
     }
 
     fn begin(&mut self, index: usize, task: &Task, place: Place) -> Result<()> {
-        write_spec(&task.dir, &task.run)?;
+        prepare::write_spec(&task.dir, &task.run)?;
         let slot = &mut self.slots[index];
         if slot.worker.is_none() {
             slot.worker = Some(Worker::start(&place, &task.dir, self.outbox.clone())?);
@@ -291,6 +304,7 @@ impl<'a> Coordinator<'a> {
             attempt: task.attempt,
             until: task.until,
             micro_batch: task.micro_batch,
+            origin: self.origin.clone(),
         };
         slot.worker.as_mut().map_or(Ok(()), |worker| worker.run(assignment))
     }
@@ -399,8 +413,10 @@ impl<'a> Coordinator<'a> {
         let Some(mut task) = self.slots[index].task.take() else { return Ok(()) };
         let aside = self.aside.remove(&task.run.id);
         let Some(failure) = failure else {
-            self.end(index);
-            return Ok(());
+            if self.end(index) {
+                return self.branch(task);
+            }
+            return self.disk.as_mut().map_or(Ok(()), |disk| disk.keep(&self.store, self.progress));
         };
         if self.space.lacks(failure.cause) {
             self.wait_for_room(index, task, aside, failure.message);
@@ -436,13 +452,14 @@ impl<'a> Coordinator<'a> {
         Ok(())
     }
 
-    /// Counts an attempt that came as far as it was asked to.
-    fn end(&mut self, index: usize) {
+    /// Counts an attempt that came as far as it was asked to; true where the run has more to do.
+    fn end(&mut self, index: usize) -> bool {
         let paused = matches!(self.slots[index].end, Some(Event::Paused { .. }));
         if !paused {
             self.outcome.finished += 1;
         }
         self.progress.ended(index, if paused { &Ending::Paused } else { &Ending::Finished });
+        paused
     }
 
     fn give_up(&mut self, index: usize, task: Task, failure: Failure) -> Result<()> {
@@ -472,14 +489,4 @@ fn last_words(records: &[Record], attempt: u32) -> Option<Event> {
         record.attempt == attempt && last
     };
     records.iter().rev().find(ends).map(|record| record.event.clone())
-}
-
-/// Makes a run's folder and writes its specification into it.
-fn write_spec(dir: &Path, run: &PlannedRun) -> Result<()> {
-    let path = dir.join("spec.toml");
-    let place = || format!("cannot write {}", path.display());
-    std::fs::create_dir_all(dir).context(place)?;
-    let spec = toml::to_string(&run.spec).map_err(Error::bug)?;
-    let text = format!("# run {} of experiment {}, seed {}\n{spec}", run.id, run.experiment, run.seed);
-    std::fs::write(&path, text).context(place)
 }

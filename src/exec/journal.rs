@@ -43,7 +43,7 @@ impl Writer {
     /// Appends one record. What speaks for an epoch or ends an attempt is on the disk when this returns.
     pub fn append(&mut self, event: Event) -> Result<()> {
         let place = || format!("cannot write the journal {}", self.path.display());
-        let durable = !matches!(event, Event::Step { .. } | Event::Started { .. });
+        let durable = !matches!(event, Event::Step { .. } | Event::Started { .. } | Event::Origin(_));
         let record = Record { time: now(), attempt: self.attempt, event };
         let mut line = serde_json::to_vec(&record).map_err(Error::bug)?;
         line.push(b'\n');
@@ -147,7 +147,7 @@ pub fn now() -> f64 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::event::Split;
+    use crate::event::{Origin, Split};
 
     fn warning(text: &str) -> Event {
         Event::Warning { message: text.into() }
@@ -221,6 +221,7 @@ mod tests {
         let (device, message) = ("cpu".to_string(), "why".to_string());
         let events = [
             Event::Started { attempt: 3, device, threads: 1, epoch: 0, epochs: 2, steps_per_epoch: 9, parameters: 5 },
+            Event::Origin(Box::new(Origin { commit: Some("abc".into()), ..Origin::default() })),
             Event::Step { epoch: 1, step: 1, values: values.clone() },
             Event::Epoch { epoch: 1, split: Split::Train, values: values.clone() },
             Event::Checkpoint { epoch: 1, best: true },

@@ -28,6 +28,17 @@ impl FolderLock {
         Ok(Self { file })
     }
 
+    /// Who holds the lock, as they call themselves; `None` where nobody does.
+    pub fn holder(folder: &Path) -> Option<String> {
+        let mut file = OpenOptions::new().read(true).open(folder.join(FILE)).ok()?;
+        let mut holder = String::new();
+        // A shared lock asks without getting in the way of another who asks.
+        match file.try_lock_shared() {
+            Err(TryLockError::WouldBlock) => file.read_to_string(&mut holder).ok().map(|_| holder),
+            _ => None,
+        }
+    }
+
     /// The lock, if nobody holds it; for a change that takes a moment.
     pub fn try_take(folder: &Path) -> Result<Option<Self>> {
         let file = open(folder)?;

@@ -17,6 +17,8 @@ const BYTES_PER_INPUT_PIXEL: u64 = 4000;
 pub struct Known {
     /// Most resident memory of a run, in bytes.
     peak: BTreeMap<String, u64>,
+    /// Seconds of an optimizer step, from a probe.
+    step_seconds: BTreeMap<String, f64>,
     /// The most images of one forward pass that fitted, where fewer than asked for did.
     micro_batch: BTreeMap<String, usize>,
     #[serde(skip)]
@@ -41,6 +43,21 @@ impl Known {
     pub fn expected(&self, kind: &str, spec: &RunSpec) -> u64 {
         let images = (spec.batch_size * spec.input.size * spec.input.size) as u64;
         self.peak.get(kind).copied().unwrap_or(PROCESS + images * BYTES_PER_INPUT_PIXEL)
+    }
+
+    /// Memory a run of this kind was seen to take, in bytes.
+    pub fn measured(&self, kind: &str) -> Option<u64> {
+        self.peak.get(kind).copied()
+    }
+
+    /// Seconds of a step of such a run, where it was probed.
+    pub fn step_seconds(&self, kind: &str) -> Option<f64> {
+        self.step_seconds.get(kind).copied()
+    }
+
+    pub fn observe_step(&mut self, kind: &str, seconds: f64) {
+        self.step_seconds.insert(kind.to_string(), seconds);
+        self.save();
     }
 
     pub fn observe(&mut self, kind: &str, peak: u64) {

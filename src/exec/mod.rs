@@ -4,18 +4,26 @@
 //! its run's [`journal`]; the coordinator reads it by offset into the store. So nothing depends on the coordinator staying
 //! alive, and nothing is counted twice.
 
+mod clean;
 pub mod control;
 mod coordinator;
 mod devices;
+mod edit;
 mod images;
 mod journal;
 mod lock;
 mod memory;
+mod prefix;
 mod prepare;
+mod price;
 mod protocol;
+mod prove;
+mod provenance;
+mod reproduce;
 mod retry;
 mod signals;
 mod slot;
+mod solo;
 mod space;
 mod state;
 mod steering;
@@ -30,8 +38,13 @@ use crate::{
     sweep::{self, Fingerprint, PlannedRun},
     tensor::safetensors,
 };
+pub use clean::{Cleaned, clean};
 use coordinator::{Coordinator, Task};
 pub use devices::{cuda_report, open as open_device};
+pub use edit::Edit;
+pub use price::Price;
+pub use prove::prove;
+pub use reproduce::{Reproduced, reproduce};
 use signals::Interrupts;
 pub use state::{RunState, states};
 use std::{
@@ -93,6 +106,24 @@ pub fn on_cuda(devices: &[String]) -> Result<bool> {
     }
 }
 
+/// What a plan changes of its sweep as it was last run; `None` where that is nothing, or it was never run. Writes nothing.
+pub fn edited(file: &ExperimentFile, plan: &[PlannedRun], out: &Path) -> Result<Option<Edit>> {
+    let path = store_path(out);
+    if path.exists() { edit::edit(&Store::read(&path)?, file, plan) } else { Ok(None) }
+}
+
+/// What is left of a plan costs, as these options would run it; probes what nothing is known of where `tell` is given.
+pub fn price(plan: &[PlannedRun], options: &Options, tell: Option<&mut dyn FnMut(&str)>) -> Result<Price> {
+    let (out, states) = (&options.out, states(plan, &options.out)?);
+    let devices = devices::resolve(&options.devices)?;
+    let left = states.iter().filter(|state| **state != RunState::Finished).count();
+    let places = devices::places(&devices, options.jobs, left, devices::cores());
+    if let Some(tell) = tell {
+        price::probe(out, plan, &states, &places, tell)?;
+    }
+    price::price(out, plan, &states, &places)
+}
+
 /// The results folder's SQLite file.
 pub fn store_path(out: &Path) -> PathBuf {
     out.join("runner.sqlite")
@@ -118,11 +149,17 @@ pub fn sweep(file: &ExperimentFile, plan: &[PlannedRun], options: &Options) -> R
     let interrupts = Interrupts::listen()?;
     let mut progress = Progress::new();
     let _lock = lock::FolderLock::take(out, &lock::holder(&file.name), &interrupts, |who| {
-        progress.say(&format!("{} is in use by {who}; waiting for it, then doing what is left", options.out.display()));
+        progress.say(&format!(
+            "{} is in use by {who}; waiting for it, then doing what is left (`runner stop` ends it sooner)",
+            options.out.display()
+        ));
     })?;
     control::Mailbox::new(out).clear();
     remove_leftovers(&out.join(&file.name))?;
     let mut store = Store::open(&store_path(out))?;
+    if let Some(edit) = edit::edit(&store, file, plan)? {
+        progress.say(edit.to_string().trim_end());
+    }
     record_plan(&mut store, file, plan, &cache)?;
     let fingerprint = fingerprints(&cache);
     let steering = match sweep::is_adaptive(file) {
@@ -135,6 +172,10 @@ pub fn sweep(file: &ExperimentFile, plan: &[PlannedRun], options: &Options) -> R
         let held = control::runs(held.len());
         progress.say(&format!("left out: {held} paused; `runner resume {}` lets them go on", file.name));
     }
+    let price = price(plan, options, None)?;
+    if let Some(estimate) = price.estimate().filter(|_| steering.is_none()) {
+        store.add_estimate(&file.name, &estimate)?;
+    }
     if tasks.is_empty() && steering.is_none() {
         return Ok(Outcome { reused, pending: held.len(), ..Outcome::default() });
     }
@@ -143,7 +184,13 @@ pub fn sweep(file: &ExperimentFile, plan: &[PlannedRun], options: &Options) -> R
         prepare::prepare(tasks.iter().map(|task| &*task.run), &cache, &figures, progress, &interrupts)
     })?;
 
-    let work = Work { tasks, held, steering };
+    progress.say(price.to_string().trim_end());
+    let disk = file.sweep.disk.map(|bytes| clean::Budget::new(&file.name, out, bytes));
+    let (tasks, followers) = match file.sweep.share_prefix && steering.is_none() {
+        true => prefix::arrange(tasks, &cache)?,
+        false => (tasks, Vec::new()),
+    };
+    let work = Work { tasks, followers, held, steering, disk };
     let result = coordinate(store, work, reused, options, &devices, &mut progress, &interrupts);
     progress.close();
     let outcome = Outcome { reused, ..result? };
@@ -156,9 +203,12 @@ pub fn sweep(file: &ExperimentFile, plan: &[PlannedRun], options: &Options) -> R
 /// What a sweep starts from.
 struct Work<'a> {
     tasks: Vec<Task>,
+    /// Runs that wait for one of these to come as far as both go together.
+    followers: Vec<prefix::Follower>,
     /// Paused by another terminal.
     held: Vec<Task>,
     steering: Option<Steering<'a>>,
+    disk: Option<clean::Budget>,
 }
 
 /// Runs the tasks on as many workers as the machine carries.
@@ -171,27 +221,31 @@ fn coordinate(
     progress: &mut Progress,
     interrupts: &Interrupts,
 ) -> Result<Outcome> {
-    let Work { tasks, held, steering } = work;
-    let most = if steering.is_some() { usize::MAX } else { tasks.len() };
+    let Work { tasks, followers, held, steering, disk } = work;
+    let to_do = tasks.len() + followers.len();
+    let most = if steering.is_some() { usize::MAX } else { to_do };
     let places = devices::places(devices, options.jobs, most, devices::cores());
-    progress.say(&opening(&tasks, reused, &places));
-    let labels: Vec<Label> = tasks.iter().chain(&held).map(Task::label).collect();
+    progress.say(&opening(to_do, reused, &places));
+    let following = followers.iter().map(|follower| &follower.task);
+    let labels: Vec<Label> = tasks.iter().chain(following).chain(&held).map(Task::label).collect();
     progress.plan(labels.iter(), labels.len() + reused, places.len());
     // Results decide about the order of an adaptive sweep: its director gives out the tasks.
     let (queue, held) = if steering.is_some() { Default::default() } else { (tasks, held) };
     let mut coordinator = Coordinator::new(store, progress, interrupts, &options.out, queue, places);
     (coordinator.held, coordinator.steering) = (held, steering);
+    (coordinator.followers, coordinator.disk) = (followers, disk);
+    coordinator.origin = provenance::origin(&options.out)?;
     // Who names a number of jobs has counted for himself.
     coordinator.budget = if options.jobs.is_some() { None } else { memory::available().map(|free| free / 10 * 9) };
     coordinator.run()
 }
 
-fn opening(tasks: &[Task], reused: usize, places: &[devices::Place]) -> String {
+fn opening(to_do: usize, reused: usize, places: &[devices::Place]) -> String {
     let devices: BTreeSet<&str> = places.iter().map(|place| place.device.as_str()).collect();
     let devices = devices.into_iter().collect::<Vec<_>>().join(", ");
     let before = if reused > 0 { format!(", {reused} finished before") } else { String::new() };
     let threads = places.first().map_or(1, |place| place.threads);
-    format!("{} runs to do{before}; {} at once on {devices}, threads each: {threads}", tasks.len(), places.len())
+    format!("{to_do} runs to do{before}; {} at once on {devices}, threads each: {threads}", places.len())
 }
 
 /// Removes what a sweep that was killed over its report left there.
@@ -213,6 +267,7 @@ fn record_plan(store: &mut Store, file: &ExperimentFile, plan: &[PlannedRun], ca
         name: &file.name,
         file: &file.text,
         path: &file.path.display().to_string(),
+        partial: file.partial,
         experiments: &experiments.collect::<Result<Vec<_>>>()?,
         runs: &runs,
     })

@@ -6,7 +6,7 @@ use super::{
     signals::Interrupts,
 };
 use crate::{
-    error::{Cause, Error, Result},
+    error::{Cause, Context, Error, Result},
     progress::Progress,
     spec::RunSpec,
     sweep::PlannedRun,
@@ -20,6 +20,16 @@ use std::{
     sync::mpsc::{self, RecvTimeoutError},
     time::Duration,
 };
+
+/// Makes a run's folder and writes its specification into it.
+pub fn write_spec(dir: &Path, run: &PlannedRun) -> Result<()> {
+    let path = dir.join("spec.toml");
+    let place = || format!("cannot write {}", path.display());
+    std::fs::create_dir_all(dir).context(place)?;
+    let spec = toml::to_string(&run.spec).map_err(Error::bug)?;
+    let text = format!("# run {} of experiment {}, seed {}\n{spec}", run.id, run.experiment, run.seed);
+    std::fs::write(&path, text).context(place)
+}
 
 /// Makes what the cache does not hold yet, showing progress. `figures` gets a picture of what each experiment synthesizes.
 pub fn prepare<'a>(

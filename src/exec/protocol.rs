@@ -1,7 +1,7 @@
 //! What coordinator and worker say to each other: one JSON object a line, orders on the worker's standard input, notices
 //! on its standard output. What happens in a run goes through its journal, not through here.
 
-use crate::{error::Cause, spec::RunSpec};
+use crate::{error::Cause, event::Origin, spec::RunSpec};
 use serde::{Deserialize, Serialize};
 use std::path::PathBuf;
 
@@ -31,6 +31,7 @@ pub struct Assignment {
     /// Pauses after this epoch; `None` trains to the end.
     pub until: Option<u32>,
     pub micro_batch: Option<usize>,
+    pub origin: Origin,
 }
 
 /// From a worker.

@@ -4,11 +4,11 @@
 use super::{
     devices, images, journal, memory,
     protocol::{Assignment, Failure, Notice, Order},
-    signals,
+    provenance, signals,
 };
 use crate::{
     error::{Cause, Context, Error, Result, log},
-    event::Event,
+    event::{Event, Origin},
     tensor::{Device, safetensors},
     train::{self, Job},
 };
@@ -93,7 +93,11 @@ impl Worker {
         let mut ended = false;
         let mut emit = |event: Event| {
             ended |= matches!(event, Event::Finished { .. } | Event::Paused { .. });
+            let begins = matches!(event, Event::Started { .. });
             journal.append(event)?;
+            if begins {
+                journal.append(origin(assignment))?;
+            }
             notices.tell(&Notice::Grew)
         };
         let warnings = data.warnings.iter().cloned().chain(micro_batch_warning(assignment));
@@ -131,6 +135,13 @@ impl Worker {
         }
         Ok(())
     }
+}
+
+/// What the coordinator knows of an attempt's origin, and what only its worker does.
+fn origin(job: &Assignment) -> Event {
+    let hardware = provenance::hardware(&job.device);
+    let micro_batch = job.micro_batch.filter(|&micro_batch| micro_batch < job.spec.batch_size);
+    Event::Origin(Box::new(Origin { hardware, micro_batch, ..job.origin.clone() }))
 }
 
 fn micro_batch_warning(job: &Assignment) -> Option<String> {

@@ -71,6 +71,7 @@ impl<W: Write> View for Lines<W> {
                 self.epoch(label, *epoch, train.as_ref().map(|(_, values)| values), Some(values));
             }
             Event::Epoch { split: Split::Test, .. }
+            | Event::Origin(_)
             | Event::Step { .. }
             | Event::Predictions { .. }
             | Event::Checkpoint { .. }

@@ -3,6 +3,7 @@
 mod content;
 mod figures;
 mod images;
+mod live;
 mod markdown;
 mod page;
 mod study;
@@ -12,6 +13,7 @@ mod words;
 
 pub use crate::statistics;
 pub use figures::{encode_png, register_font};
+pub use live::{AtWork, Live};
 pub use terminal::{Details, Listing, compare, list, show};
 pub use verdict::{Comparison, Unit, Verdict};
 

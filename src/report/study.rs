@@ -7,7 +7,7 @@ use super::{
 use crate::{
     error::Result,
     event::{Prediction, Split},
-    store::{Status, Store, StoredLoss, Sweep, SweepRun},
+    store::{Predicted, Status, Store, StoredLoss, Sweep, SweepRun},
 };
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -27,6 +27,10 @@ pub struct Study {
     pub runs: Vec<SweepRun>,
     /// Who was dropped from the race for further seeds.
     pub losses: Vec<StoredLoss>,
+    /// Runs that the file no longer describes; nothing here speaks of them.
+    pub removed: BTreeSet<String>,
+    /// What the sweep was expected to take, and took.
+    pub predicted: Vec<Predicted>,
     /// Warnings and the runs they are about.
     pub warnings: BTreeMap<String, Vec<String>>,
     /// By run id: the selecting metric and the loss of the validation split, the loss of the training split.
@@ -100,7 +104,20 @@ impl Study {
         let (metric, larger_is_better) = arms.first().map_or(("auc".into(), true), |arm| select(&arm.spec));
         let unit = folds(&runs).map_or(Unit::Seed, |of| Unit::Fold { of });
         let (warnings, curves) = Default::default();
-        let mut study = Self { sweep: found, metric, larger_is_better, unit, arms, runs, losses, warnings, curves };
+        let (removed, predicted) = (store.removed(sweep)?, store.predicted(sweep)?);
+        let mut study = Self {
+            sweep: found,
+            metric,
+            larger_is_better,
+            unit,
+            arms,
+            runs,
+            losses,
+            removed,
+            predicted,
+            warnings,
+            curves,
+        };
         study.choose();
         study.rank();
         study.compare();

@@ -8,7 +8,7 @@ use super::{
 };
 use crate::{
     error::{Error, Result},
-    event::{Split, Values},
+    event::{Origin, Split, Values},
     store::{Attempt, Run, Serves, Status, Store, Sweep, Warning},
 };
 use std::{
@@ -125,6 +125,7 @@ impl fmt::Display for Details {
             writeln!(f, "  files in {}", folder.display())?;
         }
         self.write_attempts(f)?;
+        self.write_origins(f)?;
         for warning in &self.warnings {
             writeln!(f, "\nwarning: {}", warning.message)?;
         }
@@ -160,6 +161,34 @@ impl Details {
             )?;
         }
         Ok(())
+    }
+
+    /// What attempts were made with; said again only where it changed.
+    fn write_origins(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut before = None;
+        for attempt in &self.attempts {
+            let Some(origin) = attempt.origin.as_ref().filter(|origin| before != Some(*origin)) else { continue };
+            before = Some(origin);
+            writeln!(f, "\nmade with (attempt {} on)", attempt.attempt)?;
+            self.origin_lines(origin).iter().try_for_each(|(what, value)| writeln!(f, "  {what:<9}  {value}"))?;
+        }
+        Ok(())
+    }
+
+    fn origin_lines(&self, origin: &Origin) -> Vec<(&'static str, String)> {
+        let Origin { version, binary, commit, patch, command, host, hardware, micro_batch } = origin;
+        let binary = binary.as_deref().map_or(String::new(), |hash| format!(", SHA-256 {hash}"));
+        let patch = patch.as_ref().map_or(String::new(), |patch| format!(", with provenance/{patch} on top"));
+        let commit = commit.as_deref().map_or("no git repository".into(), |commit| format!("{commit}{patch}"));
+        let mut lines = vec![
+            ("program", format!("runner {version}{binary}")),
+            ("folder", commit),
+            ("data", self.run.data.clone()),
+            ("machine", format!("{host}: {hardware}")),
+            ("command", command.clone()),
+        ];
+        lines.extend(micro_batch.map(|images| ("memory", format!("{images} images at a time"))));
+        lines
     }
 
     fn write_epochs(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

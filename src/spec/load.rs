@@ -62,7 +62,8 @@ pub fn load(path: &Path, assignments: &[String]) -> Result<ExperimentFile> {
     let experiments = resolve_all(&parts, &mut mistakes);
     check_pruning(&parts.sweep, &experiments, &mut mistakes);
     mistakes.into_result(&file)?;
-    Ok(ExperimentFile { name: parts.name, path: path.into(), text, experiments, sweep: parts.sweep, cuda: None })
+    let (name, sweep, path) = (parts.name, parts.sweep, path.into());
+    Ok(ExperimentFile { name, path, text, partial: false, experiments, sweep, cuda: None })
 }
 
 /// The file's text; where there is no such file, the nearest one beside it.

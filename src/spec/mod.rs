@@ -7,6 +7,7 @@ mod assign;
 mod checks;
 mod conform;
 mod explain;
+mod keep;
 mod load;
 mod merge;
 mod mistake;
@@ -17,13 +18,16 @@ mod resolve;
 mod run;
 mod schema;
 mod shape;
+mod size;
 mod space;
 mod sweep;
 mod tree;
+mod unknown;
 
 use crate::error::{Error, Result};
 pub use checks::Data;
 pub use explain::explain;
+pub use keep::Keep;
 pub use progressive::Progressive;
 pub use race::Race;
 pub use run::*;
@@ -45,6 +49,8 @@ pub struct ExperimentFile {
     pub path: PathBuf,
     /// The text as written, for the record.
     pub text: String,
+    /// Whether experiments of the file were left out.
+    pub partial: bool,
     pub experiments: Vec<Experiment>,
     pub sweep: SweepSpec,
     /// What `precision = "auto"` means, once that is known.

@@ -1,7 +1,7 @@
 //! The resolved specification of one run: everything that decides its numbers, beside its seed.
 
 use super::{
-    Progressive,
+    Keep, Progressive,
     recipe::{Distill, Ema, Group, Soup, Supcon, Swa},
 };
 use crate::{
@@ -165,6 +165,11 @@ pub struct RunSpec {
     #[serde(default)]
     #[garde(skip)]
     pub keep: Keep,
+    /// Keeps the weights of so many of the best epochs, too, each in a file of its own.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[garde(inner(range(min = 1, max = 1000)))]
+    #[schemars(range(min = 1, max = 1000))]
+    pub keep_best: Option<usize>,
     /// The same bits every time on CUDA too, at some cost; the CPU always is.
     #[serde(default)]
     #[garde(skip)]
@@ -389,17 +394,6 @@ pub enum WeightDecayOn {
     All,
     /// Parameters of two or more dimensions: no norms, no biases.
     Matrices,
-}
-
-/// Checkpoints that stay when a run has finished.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "snake_case")]
-pub enum Keep {
-    #[default]
-    Best,
-    /// The best epoch's and the last one's.
-    All,
-    None,
 }
 
 fn default_optimizer() -> OptimizerSpec {

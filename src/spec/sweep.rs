@@ -7,11 +7,13 @@ use super::{
     race::Race,
     run::RunSpec,
     schema::{file_shape, layer_shape, run_shape},
-    shape::{Kind, Shape, join},
+    shape::Kind,
+    size,
     space::{self, DistributionTable, Sampler, Space},
     tree::{Entry, Node, Value},
+    unknown::unknown_path,
 };
-use crate::{error::nearest, prune::PrunerSpec};
+use crate::prune::PrunerSpec;
 use garde::Validate;
 use schemars::JsonSchema;
 use std::collections::BTreeMap;
@@ -27,6 +29,13 @@ pub struct SweepTable {
     /// Reports take the folds together, experiments are compared fold by fold.
     #[schemars(range(min = 2, max = 1000))]
     folds: Option<u32>,
+    /// Runs of one seed that differ only in what happens later (epochs, a schedule's later part, the start of `swa`) do the
+    /// epochs they have in common once: the first goes ahead, the others start from its checkpoint. Their numbers are the
+    /// same as without; the report says so. Not for searches and pruning.
+    share_prefix: Option<bool>,
+    /// What the checkpoints of the sweep may take on the disk, for example "20 GB": beyond it, those of finished runs go, the
+    /// worst first, but never the best of an experiment.
+    disk: Option<String>,
     /// Dotted keys with a list of values each: every combination of them, the first key varying slowest.
     grid: Option<BTreeMap<String, serde_json::Value>>,
     /// Dotted keys with lists of one length: the first values together, then the second ones, ..
@@ -101,6 +110,10 @@ pub struct SweepSpec {
     pub race: Option<Race>,
     /// Where `pruning` is written.
     pub(super) pruning_place: Option<Place>,
+    /// Whether runs that begin alike share what they have in common.
+    pub share_prefix: bool,
+    /// Bytes that checkpoints may take.
+    pub disk: Option<u64>,
     /// `grid` and `zip` of the table itself, then every `[[sweep.block]]`.
     pub blocks: Vec<Block>,
 }
@@ -257,6 +270,8 @@ impl SweepSpec {
         let race = entry.node.entry("race").and_then(|entry| component(entry, mistakes));
         check_race(&entry.node, &race, seeds.len(), mistakes);
         let pruning_place = entry.node.entry("pruning").map(|entry| entry.mark().clone());
+        let disk = entry.node.get("disk").and_then(|node| size::read("disk", node, mistakes));
+        let share_prefix = entry.node.get("share_prefix").is_some_and(|node| matches!(node.value, Value::Bool(true)));
         let mut reader = Reader { names, seeds: &seeds, table: &entry.node, mistakes };
         let mut blocks = Vec::new();
         if VARIES.iter().any(|key| entry.node.get(key).is_some()) {
@@ -269,7 +284,7 @@ impl SweepSpec {
             }
             blocks.push(reader.block(block));
         }
-        Self { seeds, folds, pruning, race, pruning_place, blocks }
+        Self { seeds, folds, pruning, race, pruning_place, share_prefix, disk, blocks }
     }
 }
 
@@ -464,36 +479,5 @@ impl Reader<'_> {
             right.extend((stays && pruned.is_empty()).then_some(value));
         }
         (!right.is_empty()).then(|| Axis { path, place: place.clone(), values: right })
-    }
-}
-
-/// The mistake of a dotted path that names nothing.
-pub(super) fn unknown_path(path: &str, place: &Place) -> Mistake {
-    let steps: Vec<&str> = path.split('.').collect();
-    let reach = |steps: &[&str]| steps.iter().try_fold(layer_shape(), |shape, step| shape.key(step));
-    let depth = (0..steps.len()).rev().find(|&depth| reach(&steps[..depth]).is_some()).unwrap_or(0);
-    let keys = reach(&steps[..depth]).map_or(Vec::new(), keys_of);
-    let mut mistake = Mistake::new(format!("`{path}` names nothing that can be set"), place);
-    if let Some(near) = nearest(steps[depth], keys.iter().copied()) {
-        let meant = [&steps[..depth], &[near], &steps[depth + 1..]].concat();
-        let meant = if reach(&meant).is_some() { &meant[..] } else { &meant[..=depth] };
-        mistake = mistake.help(format!("did you mean `{}`?", meant.join(".")));
-    }
-    let inside = if depth == 0 { "an experiment".into() } else { format!("`{}`", steps[..depth].join(".")) };
-    if matches!(reach(&steps[..depth]).map(Shape::kind), Some(Kind::Any(_))) {
-        mistake = mistake.help(format!("{inside} is a list: sweep whole lists, or its entries by name"));
-    }
-    mistake = mistake.help(format!("{inside} has no `{}`; it has: {}", steps[depth], keys.join(", ")));
-    let elsewhere =
-        run_shape().paths().into_iter().filter(|known| known.ends_with(&format!(".{}", steps[steps.len() - 1])));
-    let elsewhere: Vec<String> = elsewhere.map(|known| format!("`{known}`")).take(5).collect();
-    if depth > 0 || elsewhere.is_empty() { mistake } else { mistake.help(format!("there is {}", join(elsewhere))) }
-}
-
-fn keys_of(shape: Shape<'_>) -> Vec<&str> {
-    match shape.kind() {
-        Kind::Table(keys) | Kind::Component(keys) => keys.into_iter().map(|(key, _)| key).collect(),
-        Kind::Any(branches) => branches.into_iter().flat_map(keys_of).collect(),
-        _ => Vec::new(),
     }
 }

@@ -2,7 +2,7 @@
 
 use crate::{
     error::Cause,
-    event::{Event, Prediction, Record, Split, Values},
+    event::{Event, Origin, Prediction, Record, Split, Values},
 };
 use rusqlite::{CachedStatement, Connection, params};
 
@@ -34,6 +34,7 @@ impl Writer<'_> {
     fn record(&mut self, record: &Record) -> rusqlite::Result<()> {
         match &record.event {
             Event::Started { .. } => self.started(record),
+            Event::Origin(origin) => self.origin(record.attempt, origin),
             Event::Step { epoch, step, values } => self.values(*epoch, Some(*step), Split::Train, values),
             Event::Epoch { epoch, split, values } => self.epoch(*epoch, *split, values),
             Event::Predictions { split, classes, rows, .. } => self.predictions(*split, classes, rows),
@@ -83,6 +84,20 @@ impl Writer<'_> {
                 "DELETE FROM metrics WHERE run_id = ?1 AND (epoch > ?2 + 1 OR (epoch = ?2 + 1 AND step IS NULL))",
             )?
             .execute(params![self.run, epoch])?;
+        Ok(())
+    }
+
+    fn origin(&self, attempt: u32, origin: &Origin) -> rusqlite::Result<()> {
+        let Origin { version, binary, commit, patch, command, host, hardware, micro_batch } = origin;
+        let micro_batch = micro_batch.map(|images| images as i64);
+        self.db
+            .prepare_cached(
+                "UPDATE attempts SET version = ?3, binary = ?4, git_commit = ?5, git_patch = ?6, command = ?7, host = ?8,
+                     hardware = ?9, micro_batch = ?10 WHERE run_id = ?1 AND attempt = ?2",
+            )?
+            .execute(params![
+                self.run, attempt, version, binary, commit, patch, command, host, hardware, micro_batch
+            ])?;
         Ok(())
     }
 

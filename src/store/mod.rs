@@ -2,10 +2,12 @@
 
 mod ingest;
 mod open;
+mod price;
 mod read;
 mod rows;
 mod search;
 
+pub use price::{Estimate, Past, Predicted};
 pub use read::{Attempt, Epoch, Experiment, Run, Serves, Sweep, SweepRun, Warning};
 pub use rows::Rows;
 pub use rusqlite::types::Value;
@@ -17,6 +19,7 @@ use crate::{
 };
 use rusqlite::{Connection, OptionalExtension, TransactionBehavior, params};
 use std::{
+    collections::BTreeMap,
     fmt,
     path::{Path, PathBuf},
     time::{SystemTime, UNIX_EPOCH},
@@ -38,6 +41,8 @@ pub struct NewSweep<'a> {
     /// The experiment file's text and path.
     pub file: &'a str,
     pub path: &'a str,
+    /// Whether only some of the file's experiments are planned; the others stay as they are.
+    pub partial: bool,
     /// Experiments in the file's order: name and the fully resolved specification as TOML.
     pub experiments: &'a [(String, String)],
     pub runs: &'a [NewRun],
@@ -201,11 +206,12 @@ fn insert_sweep(db: &Connection, sweep: &NewSweep, now: f64) -> rusqlite::Result
          ON CONFLICT (name) DO UPDATE SET path = ?2, file = ?3, version = ?4, updated_at = ?5",
     )?
     .execute(params![sweep.name, sweep.path, sweep.file, env!("CARGO_PKG_VERSION"), now])?;
-    db.prepare_cached("DELETE FROM experiments WHERE sweep = ?")?.execute([sweep.name])?;
+    let places = clear_plan(db, sweep, now)?;
     let mut experiment =
         db.prepare_cached("INSERT INTO experiments (sweep, name, position, spec) VALUES (?, ?, ?, ?)")?;
     for (position, (name, spec)) in sweep.experiments.iter().enumerate() {
-        experiment.execute(params![sweep.name, name, position as i64, spec])?;
+        let position = places.get(name).copied().filter(|_| sweep.partial).unwrap_or(position as i64);
+        experiment.execute(params![sweep.name, name, position, spec])?;
     }
     insert_runs(db, sweep.name, sweep.runs, 0)
 }
@@ -223,7 +229,33 @@ fn insert_runs(db: &Connection, sweep: &str, runs: &[NewRun], first: i64) -> rus
         run.execute(params![new.id, new.seed as i64, new.fold, new.spec, new.data])?;
         serves.execute(params![sweep, new.experiment, new.point, new.id, position])?;
     }
+    db.prepare_cached(
+        "DELETE FROM removed_runs WHERE sweep = ?1 AND (experiment, point, run_id) IN
+         (SELECT experiment, point, run_id FROM sweep_runs WHERE sweep = ?1)",
+    )?
+    .execute([sweep])?;
     Ok(())
+}
+
+/// Takes the last plan away, or the part of it that is planned anew, and remembers its runs as removed. Returns where its
+/// experiments stood.
+fn clear_plan(db: &Connection, sweep: &NewSweep, now: f64) -> rusqlite::Result<BTreeMap<String, i64>> {
+    let mut remember = db.prepare_cached(
+        "INSERT INTO removed_runs (sweep, experiment, point, run_id, removed_at)
+         SELECT sweep, experiment, point, run_id, ?3 FROM sweep_runs WHERE sweep = ?1 AND experiment = ?2
+         ON CONFLICT DO NOTHING",
+    )?;
+    let mut delete = db.prepare_cached("DELETE FROM experiments WHERE sweep = ? AND name = ?")?;
+    let places: BTreeMap<String, i64> = db
+        .prepare_cached("SELECT name, position FROM experiments WHERE sweep = ?")?
+        .query_map([sweep.name], |row| Ok((row.get(0)?, row.get(1)?)))?
+        .collect::<Result<_, _>>()?;
+    let planned = |name: &String| !sweep.partial || sweep.experiments.iter().any(|(planned, _)| planned == name);
+    for name in places.keys().filter(|name| planned(name)) {
+        remember.execute(params![sweep.name, name, now])?;
+        delete.execute(params![sweep.name, name])?;
+    }
+    Ok(places)
 }
 
 /// Seconds since the Unix epoch.

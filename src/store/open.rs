@@ -51,6 +51,19 @@ const MIGRATIONS: &[&str] = &[
         PRIMARY KEY (sweep, experiment, point)
     ) WITHOUT ROWID;
 ",
+    "
+    ALTER TABLE attempts ADD COLUMN micro_batch INTEGER;
+    CREATE TABLE estimates (
+        sweep TEXT NOT NULL REFERENCES sweeps(name) ON DELETE CASCADE,
+        at REAL NOT NULL,
+        runs INTEGER NOT NULL,
+        low REAL NOT NULL,
+        about REAL NOT NULL,
+        high REAL NOT NULL,
+        device REAL NOT NULL,
+        PRIMARY KEY (sweep, at)
+    ) WITHOUT ROWID;
+",
 ];
 
 /// The schema's version now.

@@ -3,7 +3,7 @@
 use super::{Status, Store};
 use crate::{
     error::{Error, Result},
-    event::{Prediction, Split, Values},
+    event::{Origin, Prediction, Split, Values},
 };
 use rusqlite::{OptionalExtension, Params, Row, params};
 use std::collections::{BTreeMap, BTreeSet};
@@ -92,6 +92,8 @@ pub struct Attempt {
     /// `finished`, `paused`, or the cause it ended by; `None` while running or when it vanished.
     pub outcome: Option<String>,
     pub message: Option<String>,
+    /// What it was made with; `None` where an older program did not say.
+    pub origin: Option<Origin>,
 }
 
 /// The values of one epoch of one split.
@@ -239,9 +241,26 @@ impl Store {
         self.run(id)?.ok_or_else(|| Error::user(format!("run {id} has just been removed")))
     }
 
+    /// The specifications of all runs, each once.
+    pub fn specs(&self) -> Result<Vec<String>> {
+        self.rows("SELECT DISTINCT spec FROM runs", [], |row| row.get(0))
+    }
+
+    /// Fingerprints of the data that runs of a sweep use.
+    pub fn data_in_use(&self) -> Result<Vec<String>> {
+        let sql = "SELECT DISTINCT data FROM runs WHERE id IN (SELECT run_id FROM sweep_runs)";
+        self.rows(sql, [], |row| row.get(0))
+    }
+
     /// The runs that are paused.
     pub fn held(&self) -> Result<BTreeSet<String>> {
         Ok(self.rows("SELECT id FROM runs WHERE held", [], |row| row.get(0))?.into_iter().collect())
+    }
+
+    /// The runs that an earlier version of a sweep's file described and the present one does not.
+    pub fn removed(&self, sweep: &str) -> Result<BTreeSet<String>> {
+        let runs = self.rows("SELECT run_id FROM removed_runs WHERE sweep = ?", [sweep], |row| row.get(0));
+        Ok(runs?.into_iter().collect())
     }
 
     /// Where a run serves.
@@ -256,8 +275,9 @@ impl Store {
     /// A run's attempts, in order.
     pub fn attempts(&self, run: &str) -> Result<Vec<Attempt>> {
         self.rows(
-            "SELECT attempt, device, threads, epoch, started_at, seen_at, outcome, message FROM attempts
-             WHERE run_id = ? ORDER BY attempt",
+            "SELECT attempt, device, threads, epoch, started_at, seen_at, outcome, message, version, binary, git_commit,
+                    git_patch, command, host, hardware, micro_batch
+             FROM attempts WHERE run_id = ? ORDER BY attempt",
             [run],
             |row| {
                 Ok(Attempt {
@@ -269,6 +289,7 @@ impl Store {
                     seen_at: row.get(5)?,
                     outcome: row.get(6)?,
                     message: row.get(7)?,
+                    origin: origin_of(row)?,
                 })
             },
         )
@@ -288,6 +309,13 @@ impl Store {
             curves.entry(run).or_default().push(point);
         }
         Ok(curves)
+    }
+
+    /// The last step of a run that was written down, and its training loss.
+    pub fn latest_step(&self, run: &str) -> Result<Option<(u64, f64)>> {
+        let sql = "SELECT step, value FROM metrics WHERE run_id = ? AND name = 'loss' AND split = 'train' AND step IS NOT NULL
+                   ORDER BY epoch DESC, ifnull(step, 0) DESC LIMIT 1";
+        Ok(self.rows(sql, [run], |row| Ok((count(row, 0)?, number(row, 1)?)))?.pop())
     }
 
     /// Every epoch's values of a run, in order.
@@ -379,6 +407,21 @@ fn run_of(row: &Row) -> rusqlite::Result<Run> {
         held: row.get(19)?,
         summary: Values::new(),
     })
+}
+
+fn origin_of(row: &Row) -> rusqlite::Result<Option<Origin>> {
+    let Some(version) = row.get("version")? else { return Ok(None) };
+    let text = |name: &str| row.get::<_, Option<String>>(name).map(Option::unwrap_or_default);
+    Ok(Some(Origin {
+        version,
+        binary: row.get("binary")?,
+        commit: row.get("git_commit")?,
+        patch: row.get("git_patch")?,
+        command: text("command")?,
+        host: text("host")?,
+        hardware: text("hardware")?,
+        micro_batch: row.get::<_, Option<i64>>("micro_batch")?.map(|images| images as usize),
+    }))
 }
 
 /// A number that SQLite keeps as a signed one.

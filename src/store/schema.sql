@@ -97,6 +97,18 @@ CREATE TABLE race_losses (
     PRIMARY KEY (sweep, experiment, point)
 ) WITHOUT ROWID;
 
+-- What a sweep was expected to take when it was started, where that could be told.
+CREATE TABLE estimates (
+    sweep TEXT NOT NULL REFERENCES sweeps(name) ON DELETE CASCADE,
+    at REAL NOT NULL,               -- when
+    runs INTEGER NOT NULL,          -- left to do then
+    low REAL NOT NULL,              -- seconds until the last one ends: at least, about, at most
+    about REAL NOT NULL,
+    high REAL NOT NULL,
+    device REAL NOT NULL,           -- seconds of a core or a GPU, about
+    PRIMARY KEY (sweep, at)
+) WITHOUT ROWID;
+
 -- One try at a run; a resumed run has several.
 CREATE TABLE attempts (
     run_id TEXT NOT NULL REFERENCES runs(id) ON DELETE CASCADE,
@@ -115,6 +127,7 @@ CREATE TABLE attempts (
     command TEXT,                   -- command line of the sweep
     host TEXT,                      -- name of the machine
     hardware TEXT,                  -- model of the processor; of the GPU and its driver where it ran on one
+    micro_batch INTEGER,            -- most images of one forward pass, where memory forced fewer than a batch
     PRIMARY KEY (run_id, attempt)
 ) WITHOUT ROWID;
 

@@ -8,7 +8,7 @@ use serde_json::Value;
 use sha2::{Digest, Sha256};
 
 /// Keys that do not change a run's numbers, and so do not enter its identity: what is recorded and kept.
-const OUTSIDE: [&str; 2] = ["log_every", "keep"];
+const OUTSIDE: [&str; 3] = ["log_every", "keep", "keep_best"];
 
 /// The run's id: the first 16 hex digits of the SHA-256 of its canonical JSON, in which the data's `fingerprint` stands
 /// for where the data lies, so that a data set that moves keeps its runs.

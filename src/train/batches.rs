@@ -146,6 +146,23 @@ impl Images {
     }
 }
 
+/// Optimizer steps of one epoch.
+pub fn steps_per_epoch(spec: &RunSpec, split: &Split) -> u64 {
+    per_epoch(spec, split).div_ceil(spec.accumulate) as u64
+}
+
+/// Batches of one epoch.
+fn per_epoch(spec: &RunSpec, split: &Split) -> usize {
+    let (images, batch) = (samples(spec, split), spec.batch_size);
+    if spec.drop_last { images / batch } else { images.div_ceil(batch) }
+}
+
+/// Samples of one epoch.
+fn samples(spec: &RunSpec, split: &Split) -> usize {
+    let images = split.per_epoch();
+    spec.sampler.as_ref().map_or(images, |sampler| sampler.as_dyn().draws(images))
+}
+
 #[derive(Clone)]
 pub struct Batches<'a> {
     spec: &'a RunSpec,
@@ -173,7 +190,7 @@ impl<'a> Batches<'a> {
         match batches.per_epoch() {
             0 => Err(Error::user(format!(
                 "drop_last leaves no batch: {} training images, batch_size = {}",
-                batches.samples(),
+                samples(job.spec, &job.data.train),
                 job.spec.batch_size
             ))),
             _ => Ok(batches),
@@ -190,12 +207,6 @@ impl<'a> Batches<'a> {
         drawn.into_iter().map(|place| shown[place]).collect()
     }
 
-    /// Samples of one epoch.
-    fn samples(&self) -> usize {
-        let images = self.split.per_epoch();
-        self.spec.sampler.as_ref().map_or(images, |sampler| sampler.as_dyn().draws(images))
-    }
-
     /// The side of the training images in this epoch, in pixels.
     fn size(&self, epoch: u32) -> usize {
         let full = self.images.size;
@@ -204,12 +215,11 @@ impl<'a> Batches<'a> {
 
     /// Optimizer steps of one epoch.
     pub fn steps_per_epoch(&self) -> u64 {
-        self.per_epoch().div_ceil(self.spec.accumulate) as u64
+        steps_per_epoch(self.spec, self.split)
     }
 
     fn per_epoch(&self) -> usize {
-        let (images, batch) = (self.samples(), self.spec.batch_size);
-        if self.spec.drop_last { images / batch } else { images.div_ceil(batch) }
+        per_epoch(self.spec, self.split)
     }
 
     /// The forward passes of one optimizer step: `accumulate` batches, each split where memory forces it.

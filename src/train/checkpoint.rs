@@ -77,7 +77,8 @@ impl Folder {
         let text = stored.metadata().get(Self::STATE).ok_or_else(|| Error::user("it holds no training state"))?;
         let state: State = serde_json::from_str(text).map_err(Error::user)?;
         updater.restore(state.optimizer_steps, &stored)?;
-        if let Some(average) = average {
+        // An average that has nothing in it yet needs nothing: the first weights to come replace it.
+        if let Some(average) = average.filter(|average| average.ready(state.progress.epoch)) {
             average.restore(params, &stored)?;
         }
         weights::load(params, &stored, None, None)?;

@@ -7,6 +7,7 @@ mod evaluate;
 mod forward;
 pub mod groups;
 mod objective;
+pub mod prefix;
 mod progress;
 mod resident;
 mod soup;
@@ -257,14 +258,18 @@ impl<'a> Trainer<'a> {
                 trainer.folder.save_best(&trainer.model.params, epoch)?;
                 trainer.best = Some(evaluation);
             }
-            trainer.keep_for_soup()
+            trainer.keep_best_epochs()
         })
     }
 
     /// Keeps this epoch's weights where they are among the best so far, and no others.
-    fn keep_for_soup(&self) -> Result<()> {
-        let (Some(soup), epoch) = (&self.job.spec.soup, self.progress.epoch) else { return Ok(()) };
-        let best = self.progress.best_epochs(soup.epochs, self.job.spec);
+    fn keep_best_epochs(&self) -> Result<()> {
+        let (spec, epoch) = (self.job.spec, self.progress.epoch);
+        let for_soup = spec.soup.as_ref().map_or(0, |soup| soup.epochs);
+        let best = self.progress.best_epochs(for_soup.max(spec.keep_best.unwrap_or(0)), spec);
+        if best.is_empty() {
+            return Ok(());
+        }
         if best.contains(&epoch) {
             self.folder.save_epoch(&self.model.params, epoch)?;
         }
@@ -335,12 +340,12 @@ impl<'a> Trainer<'a> {
         summary.insert("images_per_second".into(), self.progress.images as f64 / self.progress.seconds.max(1e-9));
         summary.extend(averaged.map(|epochs| ("epochs_averaged".into(), epochs as f64)));
         emit(Event::Finished { best_epoch: epoch, summary })?;
-        if averaged.is_some() {
-            self.folder.keep_epochs(&[], self.progress.epoch)?;
-        }
+        let kept = self.progress.best_epochs(self.job.spec.keep_best.unwrap_or(0), self.job.spec);
+        self.folder.keep_epochs(&kept, self.progress.epoch)?;
         match self.job.spec.keep {
             Keep::All => Ok(()),
             Keep::Best => self.folder.remove_last(),
+            Keep::Last => self.folder.remove_best(),
             Keep::None => self.folder.remove_last().and_then(|()| self.folder.remove_best()),
         }
     }

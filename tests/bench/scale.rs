@@ -206,7 +206,16 @@ fn remember(store: &mut Store, plan: &[PlannedRun]) {
     };
     let runs: Vec<NewRun> = plan.iter().map(run).collect();
     let experiments = [("baseline".to_string(), toml::to_string(&plan[0].spec).unwrap())];
-    store.add_sweep(&NewSweep { name: "scale", file: "", path: "", experiments: &experiments, runs: &runs }).unwrap();
+    store
+        .add_sweep(&NewSweep {
+            name: "scale",
+            file: "",
+            path: "",
+            partial: false,
+            experiments: &experiments,
+            runs: &runs,
+        })
+        .unwrap();
 }
 
 fn ingest(rows: usize) {

@@ -32,7 +32,11 @@ impl Coordinator<'_> {
 
     fn obey(&mut self, request: &Request) -> Result<String> {
         match request.action {
-            Action::Stop => Ok(self.put_aside(&request.runs, Aside::Left)),
+            Action::Stop => {
+                // Also those that are paused: the next sweep goes on with all of them.
+                self.hold(&request.runs, false)?;
+                Ok(self.put_aside(&request.runs, Aside::Left))
+            }
             Action::Pause => {
                 self.hold(&request.runs, true)?;
                 self.waits = true;
@@ -54,7 +58,11 @@ impl Coordinator<'_> {
         let (out, stay): (Vec<Task>, Vec<Task>) =
             std::mem::take(&mut self.queue).into_iter().partition(|task| asked.contains(&task.run.id));
         self.queue = stay.into();
-        let waiting = out.len();
+        let (followers, stay): (Vec<_>, Vec<_>) =
+            std::mem::take(&mut self.followers).into_iter().partition(|follower| asked.contains(&follower.task.run.id));
+        self.followers = stay;
+        let out: Vec<Task> = out.into_iter().chain(followers.into_iter().map(|follower| follower.task)).collect();
+        let mut waiting = out.len();
         let place = if aside == Aside::Held { &mut self.held } else { &mut self.left };
         place.extend(out);
         let mut at_work = 0;
@@ -70,11 +78,13 @@ impl Coordinator<'_> {
         if aside == Aside::Left {
             let (out, stay) = std::mem::take(&mut self.held).into_iter().partition(|task| asked.contains(&task.run.id));
             self.held = stay;
-            self.left.extend::<Vec<Task>>(out);
+            let out: Vec<Task> = out;
+            waiting += out.len();
+            self.left.extend(out);
         }
         let done = if aside == Aside::Held { "paused" } else { "stopped" };
         let (at_work, waiting) = (runs(at_work), runs(waiting));
-        format!("{done}: {at_work} at work, after a checkpoint; {waiting} not begun or between two attempts")
+        format!("{done}: {at_work} at work, after a checkpoint; {waiting} waiting")
     }
 
     fn resume(&mut self, asked: &BTreeSet<String>) -> Result<String> {

@@ -11,7 +11,7 @@ use crate::{
         study::{Arm, Study},
         words,
     },
-    store::{Run, Status},
+    store::{Predicted, Run, Status},
 };
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -192,6 +192,31 @@ fn epochs(run: &Run) -> String {
         (_, _, Some(epochs)) => format!("at {} of {epochs}", run.epoch),
         _ => "–".into(),
     }
+}
+
+/// What the sweep was expected to take each time it was started, and what it took; `None` where nobody could tell.
+pub fn predicted(study: &Study) -> Option<Section> {
+    let mut table =
+        Table::new(&["started", "runs left#", "predicted#", "took#", "predicted device time#", "took#", "finished#"]);
+    for Predicted { at, estimate, finished, seconds, device } in &study.predicted {
+        let [low, about, high] = [estimate.low, estimate.about, estimate.high].map(words::duration);
+        let predicted = format!("about {about} ({low} to {high})");
+        table.row(
+            false,
+            vec![
+                words::date(*at),
+                estimate.runs.to_string(),
+                predicted,
+                words::duration(*seconds),
+                words::duration(estimate.device),
+                words::duration(*device),
+                finished.to_string(),
+            ],
+        );
+    }
+    let text = "From past runs of the same kind on the same machine. Device time is that of one core or one GPU.";
+    let blocks = vec![Block::Table(table), Block::Text(text.into())];
+    (!study.predicted.is_empty()).then(|| Section::new("Predicted and actual", blocks))
 }
 
 /// The file this came from.

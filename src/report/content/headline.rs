@@ -83,6 +83,7 @@ pub fn notes(study: &Study) -> Vec<String> {
     let mut notes = Vec::new();
     notes.extend(partial(study));
     notes.extend(pruned(study));
+    notes.extend(removed(study));
     notes.extend(study.choice_note());
     notes.extend(study.fold_note());
     notes.extend(study.other_metrics());
@@ -106,6 +107,20 @@ fn pruned(study: &Study) -> Option<String> {
             words::plural(all, "run")
         )
     })
+}
+
+/// Runs of an earlier version of the file.
+fn removed(study: &Study) -> Option<String> {
+    let ids: Vec<&str> = study.removed.iter().map(String::as_str).collect();
+    let shown = match ids.as_slice() {
+        [] => return None,
+        [first, second, third, _, ..] => format!("{first}, {second}, {third}, .."),
+        few => few.join(", "),
+    };
+    Some(format!(
+        "Left out of everything here: {} of earlier versions of the file, which it no longer describes ({shown}).",
+        words::plural(ids.len(), "run")
+    ))
 }
 
 fn partial(study: &Study) -> Option<String> {

@@ -109,6 +109,7 @@ impl Document {
         sections.extend(details::differences(study));
         sections.extend(details::warnings(study));
         sections.push(details::runs(study));
+        sections.extend(details::predicted(study));
         sections.push(details::about(study));
         let (verdict, notes) = (headline::verdict(study), headline::notes(study));
         Ok(Self { title: study.sweep.name.clone(), verdict, notes, sections })

@@ -6,8 +6,9 @@ use crate::spec::{
     mistake::{Mistake, Mistakes, Place},
     schema::{file_shape, layer_shape},
     shape::{Kind, Shape},
-    sweep::{Axis, unknown_path},
+    sweep::Axis,
     tree::{Entry, Node, Value},
+    unknown::unknown_path,
 };
 
 /// The shape of a key that nothing is known about.
