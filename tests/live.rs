@@ -58,7 +58,7 @@ fn a_paused_sweep_frees_its_slots_and_resumes_to_the_same_numbers() {
     let said = tell(&bench, &["pause", "tiny"]);
     assert!(said.contains("paused: 2 runs at work"), "{said}");
     assert!(wait_until(SOON, || workers(bench.path()).is_empty()), "workers are left");
-    assert_eq!(count(&bench, "held AND status = 'pending'"), 2);
+    assert!(wait_until(SOON, || count(&bench, "held AND status = 'pending'") == 2), "the store does not say so");
     let said = tell(&bench, &["resume", "tiny"]);
     assert!(said.contains("resumed: 2 runs"), "{said}");
     let output = end(child, SOON);
