@@ -74,8 +74,9 @@ pub fn branch(leader: &Task, follower: &Follower) -> Result<()> {
         }
     }
     let (epoch, leader) = (follower.epoch, &leader.run.id);
-    let message =
-        format!("its first {epoch} epochs are those of run {leader}: both do the same in them (share_prefix)");
+    let message = format!(
+        "up to epoch {epoch} its numbers are those of run {leader}: both do the same until then (share_prefix)"
+    );
     writer.append(Event::Warning { message })?;
     drop(writer);
     for entry in std::fs::read_dir(from.join("checkpoints")).context(place)? {
