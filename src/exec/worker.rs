@@ -43,7 +43,7 @@ pub fn worker() -> Result<()> {
         let failure = worker.take(&assignment).err();
         // What ran out of memory or panicked may have left anything behind: the slot gets a fresh process.
         let spoilt = failure.as_ref().is_some_and(|error| matches!(error.cause, Cause::OutOfMemory | Cause::Bug));
-        let leaving = spoilt || worker.stop.load(SeqCst);
+        let leaving = spoilt || is_tight(&assignment) || worker.stop.load(SeqCst);
         let failure = failure.map(|error| Failure { cause: error.cause, message: error.to_string() });
         worker.notices.tell(&Notice::Ended { failure, leaving })?;
         if leaving {
@@ -144,8 +144,13 @@ fn origin(job: &Assignment) -> Event {
     Event::Origin(Box::new(Origin { hardware, micro_batch, ..job.origin.clone() }))
 }
 
+/// Where memory is short, each run gets a fresh process: what the allocator keeps of one would lack the next.
+fn is_tight(job: &Assignment) -> bool {
+    job.micro_batch.is_some_and(|micro_batch| micro_batch < job.spec.batch_size)
+}
+
 fn micro_batch_warning(job: &Assignment) -> Option<String> {
-    let micro_batch = job.micro_batch.filter(|&micro_batch| micro_batch < job.spec.batch_size)?;
+    let micro_batch = job.micro_batch.filter(|_| is_tight(job))?;
     Some(format!(
         "memory holds {micro_batch} of the {} images of a batch at a time; their gradients are accumulated, but batch \
          normalization sees the smaller batch",
