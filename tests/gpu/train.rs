@@ -103,8 +103,9 @@ fn resnet18() {
 
 #[test]
 fn efficientnet_b0() {
-    // Small steps: from random weights, at a pixel a map, larger ones grow any difference within two of them.
-    check("efficientnet_b0", "f32", 2e-3, json!({ "optimizer": { "sgd": { "lr": 1e-5 } } }));
+    // Short steps: at a pixel a map its gradients are huge, and a longer one grows any difference.
+    let short = json!({ "optimizer": { "sgd": { "lr": 1e-4 } }, "clip_grad_norm": 1.0 });
+    check("efficientnet_b0", "f32", 2e-3, short);
 }
 
 #[test]
