@@ -162,10 +162,10 @@ fn runs_that_begin_alike_share_it_and_end_on_the_same_numbers() {
     let file = head.replace("epochs = 2", "epochs = 4") + ALIKE;
     let bench = Bench::new(&file);
     bench.complete("out", &["--jobs", "2"]);
-    let shared = "SELECT count(*) FROM warnings WHERE message LIKE 'its first % epochs are those of run %'";
+    let shared = "SELECT count(*) FROM warnings WHERE message LIKE 'up to epoch % its numbers are those of run %'";
     assert_eq!(bench.count("out", shared), 3);
     let page = fs::read_to_string(bench.out("out/tiny/report.md")).unwrap();
-    assert!(page.contains("epochs are those of run"), "{page}");
+    assert!(page.contains("its numbers are those of run"), "{page}");
     bench.complete("alone", &["--set", "sweep.share_prefix=false"]);
     assert_eq!(bench.count("alone", shared), 0);
     assert_eq!(bench.numbers("out"), bench.numbers("alone"));
