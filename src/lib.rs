@@ -10,7 +10,8 @@
 //! spec   store
 //! synthesize
 //! backbone  augment  optim  schedule  prune  loss  metric  statistics  data
-//! tensor       named parameters, rng, init, layers; ops = our own differentiable operations
+//! tensor       named parameters, rng, init, layers; ops = our own differentiable operations, each with a CPU and a GPU side;
+//!              gpu = kernels, and who launches them
 //! event  duration  component  error
 //! ```
 //!

@@ -1,4 +1,4 @@
-//! Tensors as this program uses them: activations are `(N, H, W, C)` f32 Candle tensors, parameters keep torch's shapes
+//! Tensors as this program uses them: activations are `(N, H, W, C)` Candle tensors, parameters are f32 and keep torch's shapes
 //! and timm's names, randomness is counter-based, and every differentiable operation is our own (see [`ops`]).
 
 pub mod gpu;

@@ -1,4 +1,5 @@
-//! Our own differentiable operations, each with its own backward, on `(N, H, W, C)` f32 tensors.
+//! Our own differentiable operations, each with its own backward, on `(N, H, W, C)` tensors: f32 on the CPU, activations in
+//! f32, bf16 or f16 on a GPU.
 //!
 //! Each is coarse enough that the tape has few edges. Layers call only these functions, never Candle's autograd, so that
 //! the tape can be replaced behind them. An operation computes a gradient only for the inputs that are on the tape.
