@@ -1,6 +1,6 @@
 // Around convolutions: weights from torch's order to channels last and back, and depthwise convolution.
 #pragma once
-#include "columns.cuh"
+#include "pixels.cuh"
 
 // (out, in, taps) in f32 to (out, taps, in).
 KERNEL(pack_weight, const float *weight, T *packed, Count outputs, Count inputs, Count taps) {
@@ -23,30 +23,19 @@ KERNEL(turn_taps, const float *weight, float *turned, Count channels, Count taps
     FOR_EACH(i, channels * taps) turned[i] = weight[i % channels * taps + i / channels];
 }
 
-// The sizes of a depthwise convolution.
-struct Depthwise {
-    int in_h, in_w, out_h, out_w, kernel_h, kernel_w, stride_h, stride_w, pad_h, pad_w, dilation_h, dilation_w;
-};
-
-#define DEPTHWISE_ARGUMENTS \
-    int in_h, int in_w, int out_h, int out_w, int kernel_h, int kernel_w, int stride_h, int stride_w, int pad_h, \
-        int pad_w, int dilation_h, int dilation_w
-#define DEPTHWISE \
-    Depthwise { in_h, in_w, out_h, out_w, kernel_h, kernel_w, stride_h, stride_w, pad_h, pad_w, dilation_h, dilation_w }
-
 template <int W>
-DEVICE void depthwise_forward_body(const T *x, const float *weight, T *y, Count rows, Count channels, Depthwise d) {
+DEVICE void depthwise_forward_body(const T *x, const float *weight, T *y, Count rows, Count channels, Window d) {
     Count channel = first_channel<W>();
     if (channel >= channels) return;
     FOR_EACH_ROW(row, rows) {
-        int ox = (int)(row % d.out_w), oy = (int)(row / d.out_w % d.out_h);
-        const T *image = x + row / d.out_w / d.out_h * d.in_h * d.in_w * channels + channel;
+        Pixel at = pixel(row, d.out_h, d.out_w);
+        const T *image = x + at.image * d.in_h * d.in_w * channels + channel;
         float sums[W] = {};
         for (int a = 0; a < d.kernel_h; ++a) {
-            int iy = oy * d.stride_h + a * d.dilation_h - d.pad_h;
+            int iy = d.source_y(at.y, a);
             if (iy < 0 || iy >= d.in_h) continue;
             for (int b = 0; b < d.kernel_w; ++b) {
-                int ix = ox * d.stride_w + b * d.dilation_w - d.pad_w;
+                int ix = d.source_x(at.x, b);
                 if (ix < 0 || ix >= d.in_w) continue;
                 float values[W], factors[W];
                 load<W>(image + ((Count)iy * d.in_w + ix) * channels, values);
@@ -60,26 +49,26 @@ DEVICE void depthwise_forward_body(const T *x, const float *weight, T *y, Count 
 
 // `weight` is (taps, channels); `rows` are the output's pixels.
 KERNEL(depthwise_forward, const T *x, const float *weight, T *y, Count rows, Count channels, int wide,
-       DEPTHWISE_ARGUMENTS) {
-    WIDE_OR_NARROW(depthwise_forward_body, x, weight, y, rows, channels, DEPTHWISE);
+       WINDOW_ARGUMENTS) {
+    WIDE_OR_NARROW(depthwise_forward_body, x, weight, y, rows, channels, WINDOW);
 }
 
 template <int W>
-DEVICE void depthwise_input_body(const T *dy, const float *weight, T *dx, Count rows, Count channels, Depthwise d) {
+DEVICE void depthwise_input_body(const T *dy, const float *weight, T *dx, Count rows, Count channels, Window d) {
     Count channel = first_channel<W>();
     if (channel >= channels) return;
     FOR_EACH_ROW(row, rows) {
-        int ix = (int)(row % d.in_w), iy = (int)(row / d.in_w % d.in_h);
-        const T *image = dy + row / d.in_w / d.in_h * d.out_h * d.out_w * channels + channel;
+        Pixel at = pixel(row, d.in_h, d.in_w);
+        const T *image = dy + at.image * d.out_h * d.out_w * channels + channel;
         float sums[W] = {};
         for (int a = 0; a < d.kernel_h; ++a) {
-            int oy = iy + d.pad_h - a * d.dilation_h;
-            if (oy < 0 || oy % d.stride_h || oy / d.stride_h >= d.out_h) continue;
+            int oy = d.sink_y(at.y, a);
+            if (oy < 0) continue;
             for (int b = 0; b < d.kernel_w; ++b) {
-                int ox = ix + d.pad_w - b * d.dilation_w;
-                if (ox < 0 || ox % d.stride_w || ox / d.stride_w >= d.out_w) continue;
+                int ox = d.sink_x(at.x, b);
+                if (ox < 0) continue;
                 float values[W], factors[W];
-                load<W>(image + ((Count)(oy / d.stride_h) * d.out_w + ox / d.stride_w) * channels, values);
+                load<W>(image + ((Count)oy * d.out_w + ox) * channels, values);
                 load_channels<W>(weight + (a * d.kernel_w + b) * channels, channel, factors);
                 for (int i = 0; i < W; ++i) sums[i] += values[i] * factors[i];
             }
@@ -90,23 +79,22 @@ DEVICE void depthwise_input_body(const T *dy, const float *weight, T *dx, Count 
 
 // `rows` are the input's pixels.
 KERNEL(depthwise_input_gradient, const T *dy, const float *weight, T *dx, Count rows, Count channels, int wide,
-       DEPTHWISE_ARGUMENTS) {
-    WIDE_OR_NARROW(depthwise_input_body, dy, weight, dx, rows, channels, DEPTHWISE);
+       WINDOW_ARGUMENTS) {
+    WIDE_OR_NARROW(depthwise_input_body, dy, weight, dx, rows, channels, WINDOW);
 }
 
 template <int W>
-DEVICE void depthwise_weight_body(const T *x, const T *dy, float *partial, Count rows, Count channels, Depthwise d) {
+DEVICE void depthwise_weight_body(const T *x, const T *dy, float *partial, Count rows, Count channels, Window d) {
     Count channel = first_channel<W>();
     int a = blockIdx.z / d.kernel_w, b = blockIdx.z % d.kernel_w;
     float sums[W] = {};
     if (channel < channels) {
         FOR_EACH_ROW(row, rows) {
-            int ox = (int)(row % d.out_w), oy = (int)(row / d.out_w % d.out_h);
-            int iy = oy * d.stride_h + a * d.dilation_h - d.pad_h, ix = ox * d.stride_w + b * d.dilation_w - d.pad_w;
+            Pixel at = pixel(row, d.out_h, d.out_w);
+            int iy = d.source_y(at.y, a), ix = d.source_x(at.x, b);
             if (iy < 0 || iy >= d.in_h || ix < 0 || ix >= d.in_w) continue;
-            Count image = row / d.out_w / d.out_h;
             float values[W], slopes[W];
-            load<W>(x + ((image * d.in_h + iy) * d.in_w + ix) * channels + channel, values);
+            load<W>(x + ((at.image * d.in_h + iy) * d.in_w + ix) * channels + channel, values);
             load<W>(dy + row * channels + channel, slopes);
             for (int i = 0; i < W; ++i) sums[i] += values[i] * slopes[i];
         }
@@ -117,8 +105,8 @@ DEVICE void depthwise_weight_body(const T *x, const T *dy, float *partial, Count
 // A tap for each block in z; `partial` is (taps, gridDim.y, channels), `rows` are the output's pixels. What the taps read
 // again comes from the caches: their blocks run side by side.
 KERNEL(depthwise_weight_partial, const T *x, const T *dy, float *partial, Count rows, Count channels, int wide,
-       DEPTHWISE_ARGUMENTS) {
-    WIDE_OR_NARROW(depthwise_weight_body, x, dy, partial, rows, channels, DEPTHWISE);
+       WINDOW_ARGUMENTS) {
+    WIDE_OR_NARROW(depthwise_weight_body, x, dy, partial, rows, channels, WINDOW);
 }
 
 KERNEL(depthwise_weight_final, const float *partial, float *weight, Count chunks, Count channels, Count taps) {
