@@ -4,8 +4,12 @@ use super::{
     change::Change,
     mixing::{Mix, Pairing},
 };
-use crate::tensor::gpu::{Array, Grid, Queue, View, args};
-use candle_core::{DType, Result};
+use crate::tensor::{
+    center_margin,
+    gpu::{Arg, Array, Grid, Queue, View, args},
+};
+use candle_core::{DType, Result, bail};
+use std::ops::Range;
 
 /// Square images on a device, `(count, side, side, 3)` bytes.
 #[derive(Clone, Copy)]
@@ -45,6 +49,27 @@ pub fn batch(queue: &Queue, images: Images, recipe: &Recipe, dtype: DType) -> Re
     let grid = Grid::blocks([count, 1], [THREADS, 1]);
     let arguments = args![images.bytes, &samples, &first, &words, &tables, &room, &out, images.side, size];
     queue.launch("augment", dtype, grid, arguments)?;
+    Ok(out)
+}
+
+/// The middle of these images, normalized and otherwise as they are: `(count, size, size, 3)` of `dtype`.
+pub fn plain(
+    queue: &Queue,
+    images: Images,
+    samples: Range<usize>,
+    size: usize,
+    [mean, std]: [[f32; 3]; 2],
+    dtype: DType,
+) -> Result<Array> {
+    let (count, side) = (samples.len(), images.side);
+    if samples.end * side * side * 3 > images.bytes.count() || size > side {
+        bail!("no images {samples:?} of {size} pixels in {:?}", images.bytes.shape)
+    }
+    let first = Arg::Address(images.bytes.address + (samples.start * side * side * 3) as u64);
+    let tables = queue.upload(&tables(mean, std))?;
+    let out = queue.array((count, size, size, 3), dtype)?;
+    let arguments = args![first, &tables, &out, count, side, size, center_margin(side, size)];
+    queue.launch("normalize_images", dtype, Grid::over(count * size * size), arguments)?;
     Ok(out)
 }
 

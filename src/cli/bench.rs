@@ -1,8 +1,9 @@
-use super::output;
+use super::{
+    device::{Computer, DeviceArgs},
+    output,
+};
 use crate::{
     error::{Error, Result},
-    exec,
-    spec::Precision,
     train::speed::{self, Bench},
 };
 
@@ -18,12 +19,8 @@ pub struct Args {
     /// Images of one step
     #[arg(long, default_value_t = 32)]
     batch: usize,
-    /// Number format: auto, f32, tf32, bf16 or f16; on the CPU f32
-    #[arg(long, default_value = "auto")]
-    precision: String,
-    /// cpu, cuda:0, ..
-    #[arg(long, default_value = "cpu")]
-    device: String,
+    #[command(flatten)]
+    device: DeviceArgs,
     /// Threads [default: every core]
     #[arg(long)]
     threads: Option<usize>,
@@ -36,8 +33,7 @@ pub struct Args {
 }
 
 pub fn run(args: &Args) -> Result<u8> {
-    let device = exec::open_device(&args.device)?;
-    let precision = precision(&args.precision, device.is_cpu())?;
+    let Computer { device, precision } = args.device.open()?;
     let threads = match args.threads {
         Some(threads) => threads.max(1),
         None => std::thread::available_parallelism().map_or(1, usize::from),
@@ -62,16 +58,4 @@ pub fn run(args: &Args) -> Result<u8> {
         ))?;
     }
     Ok(0)
-}
-
-/// What a name stands for on a device.
-fn precision(name: &str, cpu: bool) -> Result<Precision> {
-    let named: Precision = serde_json::from_value(name.into())
-        .map_err(|_| Error::user(format!("--precision {name}: known are auto, f32, tf32, bf16 and f16")))?;
-    match named {
-        Precision::Auto if !cpu => Ok(Precision::Bf16),
-        Precision::Auto | Precision::F32 => Ok(named),
-        _ if cpu => Err(Error::user(format!("--precision {name} needs a CUDA device; the CPU computes in f32"))),
-        _ => Ok(named),
-    }
 }

@@ -1,6 +1,7 @@
 //! What `predict` and `eval` are given: trained models, images, and how their scores become one.
 
 use super::{
+    device::DeviceArgs,
     models::{self, Classifier},
     validation,
 };
@@ -12,8 +13,8 @@ use crate::{
     error::{Context, Error, Result},
     event::{Prediction, Values},
     metric::{Pooling, Scores, temperature},
-    tensor::Image,
-    train,
+    tensor::{Image, gpu::Queue},
+    train::{self, Plain, Probabilities},
 };
 use rayon::prelude::*;
 use std::path::PathBuf;
@@ -58,6 +59,8 @@ pub struct InputArgs {
     /// Divides logits by the temperature that fits the stored validation predictions best
     #[arg(long)]
     pub calibrate: bool,
+    #[command(flatten)]
+    pub device: DeviceArgs,
 }
 
 /// The views of one image.
@@ -85,11 +88,14 @@ pub struct Scorer {
     /// Whether scores are divided by it.
     pub calibrated: bool,
     folder: PathBuf,
+    /// Images of one forward pass.
+    batch: usize,
 }
 
 impl Scorer {
     pub fn new(args: &InputArgs) -> Result<Self> {
-        let models = models::load(args)?;
+        let computer = args.device.open()?;
+        let models = models::load(args, &computer)?;
         let stored = validation::stored(&args.results, &models)?;
         let weights = validation::weights(&args.ensemble_weights, args.average, &models, stored.as_deref())?;
         let validation = stored.map(|stored| validation::pool(&stored, args.average, &weights));
@@ -109,28 +115,52 @@ impl Scorer {
             temperature,
             calibrated: args.calibrate,
             folder: args.images.clone(),
+            batch: if Queue::of_device(&computer.device)?.is_some() { 64 } else { 16 },
         })
     }
 
     /// Scores images in their order, each changed by `change` once it is decoded.
     pub fn score(&self, items: &[Item], change: &Change) -> Result<Vec<Prediction>> {
-        const BATCH: usize = 16;
-        let mut rows = Vec::with_capacity(items.len());
-        for items in items.chunks(BATCH) {
-            let decoded: Vec<Image> =
-                items.par_iter().map(|item| change(&item.name, self.decode(item)?)).collect::<Result<_>>()?;
-            let scores: Vec<Vec<Vec<f32>>> = self
-                .models
-                .iter()
-                .map(|model| model.score(&decoded, &self.views, self.average))
-                .collect::<Result<_>>()?;
-            for (place, item) in items.iter().enumerate() {
-                let each: Vec<&[f32]> = scores.iter().map(|model| model[place].as_slice()).collect();
-                let scores = self.average.mean(&each, &self.weights);
-                rows.push(Prediction { image: item.name.clone(), target: item.target, scores });
-            }
-        }
-        Ok(self.calibrate(rows))
+        let chunks: Vec<&[Item]> = items.chunks(self.batch).collect();
+        // Of each model, of each view.
+        let one = || self.views.iter().map(|_| Probabilities::default()).collect::<Vec<_>>();
+        let mut seen: Vec<Vec<Probabilities>> = self.models.iter().map(|_| one()).collect();
+        train::ahead(
+            chunks.len(),
+            |place| self.prepare(chunks[place], change),
+            |_, batch| {
+                for ((model, views), seen) in self.models.iter().zip(&batch).zip(&mut seen) {
+                    views.iter().zip(seen).try_for_each(|(view, seen)| seen.push(model.logits(view)?))?;
+                }
+                Ok(())
+            },
+        )?;
+        let scores = seen.into_iter().map(|views| self.over_views(views)).collect::<Result<Vec<_>>>()?;
+        let row = |(place, item): (usize, &Item)| {
+            let each: Vec<&[f32]> = scores.iter().map(|model| model[place].as_slice()).collect();
+            let scores = self.average.mean(&each, &self.weights);
+            Prediction { image: item.name.clone(), target: item.target, scores }
+        };
+        Ok(self.calibrate(items.iter().enumerate().map(row).collect()))
+    }
+
+    /// What each model sees of each view.
+    fn prepare(&self, items: &[Item], change: &Change) -> Result<Vec<Vec<Plain>>> {
+        let decoded: Vec<Image> =
+            items.par_iter().map(|item| change(&item.name, self.decode(item)?)).collect::<Result<_>>()?;
+        self.models.iter().map(|model| model.prepare(&decoded, &self.views)).collect()
+    }
+
+    /// A model's probabilities, averaged over the views.
+    fn over_views(&self, views: Vec<Probabilities>) -> Result<Vec<Vec<f32>>> {
+        let views = views.into_iter().map(Probabilities::read).collect::<Result<Vec<_>>>()?;
+        let weights = vec![1.0 / views.len().max(1) as f64; views.len()];
+        let images = views.first().map_or(0, Vec::len);
+        let mean = |image: usize| {
+            let each: Vec<&[f32]> = views.iter().map(|view| view[image].as_slice()).collect();
+            self.average.mean(&each, &weights)
+        };
+        Ok((0..images).map(mean).collect())
     }
 
     fn decode(&self, item: &Item) -> Result<Image> {

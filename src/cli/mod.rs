@@ -6,6 +6,7 @@ mod clean;
 mod compare;
 mod control;
 mod data;
+mod device;
 mod doctor;
 mod eval;
 mod exec;
@@ -32,7 +33,10 @@ mod sweep;
 mod validation;
 mod watch;
 
-use crate::{error::Result, exec::control::Action};
+use crate::{
+    error::{Error, Result},
+    exec::control::Action,
+};
 use clap::{Parser, Subcommand};
 use std::process::ExitCode;
 
@@ -100,6 +104,14 @@ pub fn main() -> ExitCode {
             ExitCode::from(error.exit_code())
         }
     }
+}
+
+/// Runs a command line inside another program; the first word is the program's name.
+///
+/// # Errors
+/// The command's, and those of the line itself.
+pub fn line(words: &[&str]) -> Result<u8> {
+    run(Cli::try_parse_from(words).map_err(Error::user)?.command)
 }
 
 /// Runs one command and returns the exit code.

@@ -1,6 +1,6 @@
 //! From what `--run` or `--backbone` name to models that score images.
 
-use super::inputs::InputArgs;
+use super::{device::Computer, inputs::InputArgs};
 use crate::{
     backbone::{self, Model},
     data::{
@@ -9,11 +9,10 @@ use crate::{
     },
     error::{Error, Result},
     exec,
-    metric::Pooling,
     spec::RunSpec,
     store::{Run, Status, Store},
-    tensor::{DType, Device, Image, Key, Pass},
-    train::{self, Images, Normalize},
+    tensor::{Image, Key, Pass, Tensor},
+    train::{Images, Normalize, Plain},
 };
 use rayon::prelude::*;
 use std::{
@@ -35,9 +34,9 @@ pub struct Classifier {
 }
 
 /// Every model that the arguments name, each once.
-pub fn load(args: &InputArgs) -> Result<Vec<Classifier>> {
+pub fn load(args: &InputArgs, computer: &Computer) -> Result<Vec<Classifier>> {
     if let (Some(backbone), Some(weights)) = (&args.backbone, &args.weights) {
-        return Ok(vec![of_file(args, backbone, weights)?]);
+        return Ok(vec![of_file(args, computer, backbone, weights)?]);
     }
     let store = Store::read(&exec::store_path(&args.results))?;
     let mut runs: Vec<Run> = Vec::new();
@@ -48,7 +47,7 @@ pub fn load(args: &InputArgs) -> Result<Vec<Classifier>> {
             }
         }
     }
-    let models = runs.into_iter().map(|run| of_run(args, &store, run)).collect::<Result<Vec<_>>>()?;
+    let models = runs.into_iter().map(|run| of_run(args, computer, &store, run)).collect::<Result<Vec<_>>>()?;
     let classes = |model: &Classifier| model.run.as_ref().map_or(Ok(Vec::new()), |run| store.classes(&run.id));
     let first = models.first().map_or(Ok(Vec::new()), classes)?;
     for model in &models {
@@ -90,11 +89,10 @@ fn named(store: &Store, name: &str) -> Result<Vec<Run>> {
     }
 }
 
-fn of_run(args: &InputArgs, store: &Store, run: Run) -> Result<Classifier> {
+fn of_run(args: &InputArgs, computer: &Computer, store: &Store, run: Run) -> Result<Classifier> {
     let spec: RunSpec = toml::from_str(&run.spec).map_err(Error::bug)?;
     let weights = checkpoint(&args.results, store, &run)?;
-    let mut images = Images::new(&spec, &Device::Cpu)?;
-    images.size = args.input_size.unwrap_or(images.size);
+    let images = images(computer, args.input_size.unwrap_or(spec.input.size), Normalize::new(&spec)?);
     let loaded = spec.input.loaded_for(images.size);
     let model = build(&spec.backbone.name, store.classes(&run.id)?.len(), &images, &weights)?;
     let name = format!("{} ({}, seed {})", run.id, spec.backbone.name, run.seed);
@@ -110,10 +108,15 @@ fn checkpoint(results: &Path, store: &Store, run: &Run) -> Result<PathBuf> {
     })
 }
 
-fn of_file(args: &InputArgs, name: &str, weights: &Path) -> Result<Classifier> {
+/// A computer's images; in which format a run was trained does not matter to its weights.
+fn images(computer: &Computer, size: usize, normalize: Normalize) -> Images {
+    Images { size, normalize, device: computer.device.clone(), dtype: computer.precision.dtype() }
+}
+
+fn of_file(args: &InputArgs, computer: &Computer, name: &str, weights: &Path) -> Result<Classifier> {
     let pretrained = backbone::Architecture::parse(name)?.pretrained();
     let normalize = Normalize { channels: Channels::Rgb, mean: pretrained.mean, std: pretrained.std };
-    let images = Images { size: args.input_size.unwrap_or(224), normalize, device: Device::Cpu, dtype: DType::F32 };
+    let images = images(computer, args.input_size.unwrap_or(224), normalize);
     let model = build(name, args.classes, &images, weights)?;
     let name = format!("{} ({name})", weights.display());
     Ok(Classifier { name, run: None, model, loaded: images.size, images, interpolation: Interpolation::default() })
@@ -123,7 +126,7 @@ fn of_file(args: &InputArgs, name: &str, weights: &Path) -> Result<Classifier> {
 fn build(name: &str, classes: usize, images: &Images, weights: &Path) -> Result<Model> {
     let in_channels = images.normalize.channels.count();
     let options = backbone::Options { in_channels, image_size: images.size, ..backbone::Options::new(classes) };
-    let model = backbone::build(name, &options, &Device::Cpu, Key::new(0))?;
+    let model = backbone::build(name, &options, &images.device, Key::new(0))?;
     let replaced = backbone::load_weights(&model, weights)?;
     match replaced.is_empty() {
         true => Ok(model),
@@ -135,21 +138,18 @@ fn build(name: &str, classes: usize, images: &Images, weights: &Path) -> Result<
 }
 
 impl Classifier {
-    /// Class probabilities of decoded images, averaged over the views.
-    pub fn score(&self, decoded: &[Image], views: &[View], average: Pooling) -> Result<Vec<Vec<f32>>> {
+    /// Each view of decoded images, as the model sees them.
+    pub fn prepare(&self, decoded: &[Image], views: &[View]) -> Result<Vec<Plain>> {
         let size = self.images.size;
         let render = |image: &Image| views::render(views, self.middle(image)?.as_ref(), size, self.interpolation);
         let rendered: Vec<Vec<Image>> = decoded.par_iter().map(render).collect::<Result<_>>()?;
-        let weights = vec![1.0 / views.len().max(1) as f64; views.len()];
-        let mut scores = Vec::with_capacity(views.len());
-        for view in 0..views.len() {
-            let pixels: Vec<Vec<f32>> =
-                rendered.par_iter().map(|images| self.images.normalize.apply(&images[view].pixels)).collect();
-            let images = self.images.tensor(&pixels.concat(), decoded.len(), size)?;
-            scores.push(train::softmax(&self.model.net.forward(&images, &Pass::eval())?)?);
-        }
-        let rows = |image: usize| scores.iter().map(|view| view[image].as_slice()).collect::<Vec<_>>();
-        Ok((0..decoded.len()).map(|image| average.mean(&rows(image), &weights)).collect())
+        let pictures = |view: usize| rendered.iter().map(|images| &images[view]).collect::<Vec<_>>();
+        (0..views.len()).map(|view| self.images.of_pictures(&pictures(view))).collect()
+    }
+
+    /// The logits `(N, classes)` of prepared images, on the model's device.
+    pub fn logits(&self, images: &Plain) -> Result<Tensor> {
+        self.model.net.forward(&self.images.load(images)?, &Pass::eval())
     }
 
     /// What the model sees of a picture: all of it, or the middle where training cropped.

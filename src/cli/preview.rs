@@ -8,8 +8,8 @@ use crate::{
     error::{Context, Result},
     event::Split,
     spec::{Experiment, ExperimentFile, RunSpec},
-    tensor::{Device, Image, Key},
-    train::{Images, Normalize},
+    tensor::{Image, Key},
+    train::Normalize,
 };
 use maud::{DOCTYPE, PreEscaped, html};
 use std::path::PathBuf;
@@ -100,7 +100,7 @@ impl<'a> Gallery<'a> {
             images.push((place, item, data::resize::resize(&image, side, side, spec.input.interpolation)?));
         }
         // Colours are what a person can look at, whatever the network sees.
-        let normalize = Normalize { channels: Channels::Rgb, ..Images::new(spec, &Device::Cpu)?.normalize };
+        let normalize = Normalize { channels: Channels::Rgb, ..Normalize::new(spec)? };
         Ok(Self { spec, classes: listing.classes, draws, normalize, images })
     }
 

@@ -6,6 +6,7 @@ use super::{
     batches,
     cache::{Images, Wanted},
     contents, folds, labels,
+    resident::Kept,
 };
 use crate::{
     error::{Cause, Error, Result},
@@ -34,6 +35,8 @@ pub struct Split {
     /// Where each image stands among those it was taken from; as listed, where none was left out.
     places: Option<Vec<Place>>,
     made: Option<Made>,
+    /// All of them, on a GPU.
+    pub(super) kept: Kept,
 }
 
 /// Made images behind the real ones.
@@ -62,7 +65,7 @@ impl Split {
     }
 
     fn new(items: Vec<Item>, size: usize, images: Pixels, places: Option<Vec<Place>>) -> Self {
-        Self { items, size, images, places, made: None }
+        Self { items, size, images, places, made: None, kept: Kept::default() }
     }
 
     /// Appends made images, of which every epoch shows `per_epoch`, all in turn.
@@ -70,6 +73,7 @@ impl Split {
         self.items.truncate(self.real());
         self.items.extend(items);
         self.made = Some(Made { images, per_epoch });
+        self.kept = Kept::default();
     }
 
     /// The number of images that were not made: they come first.

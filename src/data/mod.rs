@@ -10,6 +10,7 @@ mod dataset;
 pub mod decode;
 pub mod folds;
 pub mod labels;
+mod resident;
 pub mod sampler;
 pub mod synth;
 pub mod views;

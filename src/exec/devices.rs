@@ -79,9 +79,10 @@ fn cuda_devices() -> usize {
     nodes.filter(|node| node.file_name().to_str().is_some_and(is_device)).count()
 }
 
-/// Opens a device by its name.
+/// Opens a device by its name; `auto` is the first CUDA device, the CPU where there is none.
 pub fn open(name: &str) -> Result<Device> {
     match name {
+        "auto" => open(resolve(&[])?.first().map_or("cpu", String::as_str)),
         "cpu" => Ok(Device::Cpu),
         _ => {
             let index = cuda_index(name, candle_core::utils::cuda_is_available())?;

@@ -39,8 +39,12 @@ impl Image {
 
     /// Keeps the middle `side x side` pixels; an image that is not larger stays. torchvision's `CenterCrop`.
     pub fn center_crop(&mut self, side: usize) {
-        // Halves go to the even neighbour, as Python's `round`.
-        let margin = |length: usize| (length.saturating_sub(side) as f64 / 2.0).round_ties_even() as usize;
-        self.crop([margin(self.width), margin(self.height)], [side; 2]);
+        self.crop([center_margin(self.width, side), center_margin(self.height, side)], [side; 2]);
     }
+}
+
+/// Where the middle `side` of a length begins.
+pub fn center_margin(length: usize, side: usize) -> usize {
+    // Halves go to the even neighbour, as Python's `round`.
+    (length.saturating_sub(side) as f64 / 2.0).round_ties_even() as usize
 }

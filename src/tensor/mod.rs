@@ -13,7 +13,7 @@ pub mod safetensors;
 pub mod weights;
 
 pub use candle_core::{DType, Device, Tensor};
-pub use image::Image;
+pub use image::{Image, center_margin};
 pub use init::Init;
 pub use params::{Builder, Params, Weight};
 pub use resize::Interpolation;

@@ -3,7 +3,7 @@
 
 mod gpu;
 
-use super::batches::Batches;
+use super::{ahead::ahead, batches::Batches};
 use crate::{
     backbone::Model,
     error::Result,
@@ -102,17 +102,20 @@ impl Average {
         if matches!(self.kind, Kind::Ema(_)) || !normalized {
             return Ok(());
         }
-        let (epoch, mut seen) = (epoch.saturating_sub(1), 0u64);
+        let epoch = epoch.saturating_sub(1);
         let order = batches.order(epoch);
-        for step in 0..batches.steps_per_epoch() {
-            for chunk in batches.chunks(&order, step) {
-                seen += 1;
-                let key = key.named("statistics").with(epoch.into()).with(seen);
-                let pass = Pass { momentum: Some(1.0 / seen as f64), ..Pass::train(key) };
-                model.net.features(&batches.load(&chunk, epoch)?.images, &pass)?;
-            }
-        }
-        Ok(())
+        let chunks: Vec<_> = (0..batches.steps_per_epoch()).flat_map(|step| batches.chunks(&order, step)).collect();
+        let key = key.named("statistics").with(epoch.into());
+        ahead(
+            chunks.len(),
+            |place| batches.prepare(&chunks[place], epoch),
+            |place, batch| {
+                let seen = place as u64 + 1;
+                let pass = Pass { momentum: Some(1.0 / seen as f64), ..Pass::train(key.with(seen)) };
+                model.net.features(&batches.upload(&batch)?.images, &pass)?;
+                Ok(())
+            },
+        )
     }
 
     /// Puts the averaged values into the model; give the returned ones back with [`Trained::restore`].

@@ -2,16 +2,19 @@
 
 use super::{
     Job,
+    images::{Images, Normalize},
     resident::{self, Plan, Resident},
 };
 use crate::{
     augment::{self, AugmentSpec, Context, Scope},
-    data::{Channels, Split, resize::resize, sampler},
+    data::{Split, resize::resize, sampler},
     error::{Error, Result},
     spec::RunSpec,
-    tensor::{DType, Image, Key, Tensor, gpu},
+    tensor::{
+        Image, Key, Tensor,
+        gpu::{self, Queue},
+    },
 };
-use candle_core::Device;
 use rayon::prelude::*;
 use std::sync::Arc;
 
@@ -59,93 +62,6 @@ pub struct Chunk<'o> {
     first: usize,
 }
 
-/// From the bytes of a square RGB image to what the network sees: its channels, of which the colours are normalized as
-/// `(x / 255 - mean) / std`.
-#[derive(Clone, Copy, Debug)]
-pub struct Normalize {
-    pub channels: Channels,
-    pub mean: [f32; 3],
-    pub std: [f32; 3],
-}
-
-impl Normalize {
-    /// `(side, side, 3)` bytes to `(side, side, channels)` values.
-    pub fn apply(&self, pixels: &[u8]) -> Vec<f32> {
-        let mut out = vec![0.0; pixels.len() / 3 * self.channels.count()];
-        self.write(pixels, &mut out);
-        out
-    }
-
-    /// The same, into a place of that length.
-    pub fn write(&self, pixels: &[u8], out: &mut [f32]) {
-        if self.channels.is_rgb() {
-            return augment::normalize(pixels, self.mean, self.std, out);
-        }
-        let mut colours = vec![0.0; pixels.len()];
-        augment::normalize(&self.channels.colours(pixels), self.mean, self.std, &mut colours);
-        let added = self.channels.added(pixels, (pixels.len() / 3).isqrt());
-        let added = added.iter().map(|added| &added[..]).chain(std::iter::repeat(&[][..]));
-        let values = out.chunks_exact_mut(self.channels.count()).zip(colours.chunks_exact(3)).zip(added);
-        for ((out, colours), added) in values {
-            out[..3].copy_from_slice(colours);
-            out[3..].copy_from_slice(added);
-        }
-    }
-}
-
-/// How images become tensors.
-#[derive(Clone, Debug)]
-pub struct Images {
-    pub size: usize,
-    pub normalize: Normalize,
-    pub device: Device,
-    /// What the network computes in.
-    pub dtype: DType,
-}
-
-impl Images {
-    pub fn new(spec: &RunSpec, device: &Device) -> Result<Self> {
-        let (Some(mean), Some(std)) = (spec.input.mean, spec.input.std) else {
-            return Err(Error::bug("a resolved specification must hold input.mean and input.std"));
-        };
-        let normalize = Normalize { channels: spec.input.channels, mean, std };
-        Ok(Self { size: spec.input.size, normalize, device: device.clone(), dtype: spec.precision.dtype() })
-    }
-
-    /// Images of a split as they are, normalized: `(N, size, size, channels)`.
-    pub fn plain(&self, split: &Split, samples: std::ops::Range<usize>) -> Result<Tensor> {
-        let count = samples.len();
-        let values = self.values(self.size);
-        let mut pixels = vec![0.0; count * values];
-        pixels.par_chunks_exact_mut(values).zip(samples).try_for_each(|(out, sample)| {
-            self.middle(split.pixels(sample)?, split.size, out);
-            Ok::<_, Error>(())
-        })?;
-        self.tensor(&pixels, count, self.size)
-    }
-
-    /// Normalized images as the network takes them: `(count, size, size, channels)`.
-    pub fn tensor(&self, pixels: &[f32], count: usize, size: usize) -> Result<Tensor> {
-        let shape = (count, size, size, self.normalize.channels.count());
-        Ok(gpu::upload(pixels, shape, &self.device)?.to_dtype(self.dtype)?)
-    }
-
-    /// The middle of a square picture with sides of `side`, normalized.
-    fn middle(&self, pixels: &[u8], side: usize, out: &mut [f32]) {
-        if side == self.size {
-            return self.normalize.write(pixels, out);
-        }
-        let mut image = Image { width: side, height: side, pixels: pixels.to_vec() };
-        image.center_crop(self.size);
-        self.normalize.write(&image.pixels, out);
-    }
-
-    /// Of one image with sides of `size`.
-    fn values(&self, size: usize) -> usize {
-        size * size * self.normalize.channels.count()
-    }
-}
-
 /// Optimizer steps of one epoch.
 pub fn steps_per_epoch(spec: &RunSpec, split: &Split) -> u64 {
     per_epoch(spec, split).div_ceil(spec.accumulate) as u64
@@ -172,19 +88,23 @@ pub struct Batches<'a> {
     pub images: Images,
     /// The training images on the device, where batches can be made of them there.
     resident: Option<Arc<Resident>>,
+    /// All validation images on the device, where they lie there.
+    pub val: Option<Tensor>,
     /// The most images of one forward pass.
     pub micro_batch: usize,
 }
 
 impl<'a> Batches<'a> {
     pub fn new(job: &'a Job<'a>, key: Key) -> Result<Self> {
+        let [train, val] = on_device(job)?;
         let batches = Self {
             spec: job.spec,
             split: &job.data.train,
             classes: &job.data.classes,
             key,
             images: Images::new(job.spec, &job.device)?,
-            resident: resident(job)?.map(Arc::new),
+            resident: train.map(Resident::new).transpose()?.flatten().map(Arc::new),
+            val,
             micro_batch: job.micro_batch.unwrap_or(job.spec.batch_size).clamp(1, job.spec.batch_size),
         };
         match batches.per_epoch() {
@@ -249,14 +169,9 @@ impl<'a> Batches<'a> {
         self.chunks(order, step).iter().map(load).collect()
     }
 
-    /// One chunk on the device.
-    pub fn load(&self, chunk: &Chunk, epoch: u32) -> Result<Batch> {
-        self.upload(&self.prepare(chunk, epoch)?)
-    }
-
     /// Reads, augments, normalizes and mixes one chunk. What happens to a sample depends on (seed, epoch, sample) alone,
     /// and on which draw it is where a sampler draws it.
-    fn prepare(&self, chunk: &Chunk, epoch: u32) -> Result<HostBatch> {
+    pub fn prepare(&self, chunk: &Chunk, epoch: u32) -> Result<HostBatch> {
         let (count, size) = (chunk.samples.len(), self.size(epoch));
         let classes: Vec<u32> = chunk.samples.iter().map(|&sample| self.split.items[sample].target).collect();
         let mut targets = one_hot(&classes, self.classes.len());
@@ -344,7 +259,7 @@ impl<'a> Batches<'a> {
         let (pixels, side, full) = (self.split.pixels(sample)?, self.split.size, self.images.size);
         let plain = self.spec.augment.iter().all(|augment: &AugmentSpec| augment.as_dyn().scope() == Scope::Batch);
         if plain && size == full {
-            self.images.middle(pixels, side, out);
+            self.images.normalize.write(&self.images.middle(pixels, side), out);
             return Ok(());
         }
         let mut image = Image { width: side, height: side, pixels: pixels.to_vec() };
@@ -363,12 +278,16 @@ impl<'a> Batches<'a> {
     }
 }
 
-/// The training images on the device, where it is a GPU and the network sees plain colours.
-fn resident(job: &Job) -> Result<Option<Resident>> {
-    match job.spec.input.channels.is_rgb() {
-        true => Resident::new(&job.data.train, &job.device),
-        false => Ok(None),
-    }
+/// All images of training and of validation on the device, where it is a GPU with room for them and the network sees plain
+/// colours. Training comes first: it reads more.
+fn on_device(job: &Job) -> Result<[Option<Tensor>; 2]> {
+    let queue = Queue::of_device(&job.device)?.filter(|_| job.spec.input.channels.is_rgb());
+    let Some(queue) = queue else { return Ok([None, None]) };
+    // The other half is for what is computed.
+    let most = queue.free_memory()?.map_or(usize::MAX, |free| free / 2);
+    let train = job.data.train.on_device(&job.device, most)?;
+    let taken = train.as_ref().map_or(0, Tensor::elem_count);
+    Ok([train, job.data.val.on_device(&job.device, most.saturating_sub(taken))?])
 }
 
 /// `(N, classes)` with a one at each sample's class.

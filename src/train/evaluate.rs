@@ -1,6 +1,6 @@
 //! Scores of a model on a split.
 
-use super::batches::{Images, one_hot};
+use super::{ahead::ahead, batches::one_hot, images::Images, tally::read};
 use crate::{
     backbone::Model,
     data::Split,
@@ -8,7 +8,7 @@ use crate::{
     event::{Prediction, Values},
     loss::{Loss, Targets},
     metric::{self, Scores},
-    tensor::{Pass, Tensor},
+    tensor::{Pass, Tensor, gpu},
 };
 
 /// What a model makes of a split.
@@ -18,30 +18,47 @@ pub struct Evaluation {
     pub rows: Vec<Prediction>,
 }
 
-/// Evaluates in batches, off the tape.
-pub fn evaluate(model: &Model, loss: &dyn Loss, split: &Split, images: &Images, batch: usize) -> Result<Evaluation> {
-    let (mut total, mut rows) = (0.0, Vec::with_capacity(split.items.len()));
-    let mut classes = 0;
-    for begin in (0..split.items.len()).step_by(batch.max(1)) {
-        let samples = begin..(begin + batch).min(split.items.len());
-        let logits = model.net.forward(&images.plain(split, samples.clone())?, &Pass::eval())?;
-        classes = logits.dim(1)?;
-        let targets: Vec<u32> = split.items[samples.clone()].iter().map(|item| item.target).collect();
-        total += batch_loss(loss, &logits, &targets)? * samples.len() as f64;
-        for (item, scores) in split.items[samples].iter().zip(softmax(&logits)?) {
-            rows.push(Prediction { image: item.name.clone(), target: item.target, scores });
-        }
-    }
-    let mut values = score(&rows, classes);
-    values.insert("loss".into(), total / split.items.len().max(1) as f64);
+/// Evaluates in batches, off the tape. With the split come all of its images on the device, where they lie there; nothing
+/// waits for the device before the end.
+pub fn evaluate(
+    model: &Model,
+    loss: &dyn Loss,
+    (split, there): (&Split, Option<&Tensor>),
+    images: &Images,
+    batch: usize,
+) -> Result<Evaluation> {
+    let (count, batch) = (split.items.len(), batch.max(1));
+    let samples = |place: usize| place * batch..((place + 1) * batch).min(count);
+    let (mut losses, mut probabilities) = (Vec::new(), Probabilities::default());
+    ahead(
+        count.div_ceil(batch),
+        |place| images.of_split(split, samples(place), there),
+        |place, plain| {
+            let logits = model.net.forward(&images.load(&plain)?, &Pass::eval())?;
+            let targets: Vec<u32> = split.items[samples(place)].iter().map(|item| item.target).collect();
+            losses.push(batch_loss(loss, &logits, &targets)?);
+            probabilities.push(logits)
+        },
+    )?;
+    let weighted = read(losses.iter())?.into_iter().enumerate().map(|(place, loss)| loss * samples(place).len() as f64);
+    let total: f64 = weighted.sum();
+    let rows: Vec<Prediction> = split
+        .items
+        .iter()
+        .zip(probabilities.read()?)
+        .map(|(item, scores)| Prediction { image: item.name.clone(), target: item.target, scores })
+        .collect();
+    let mut values = score(&rows, rows.first().map_or(0, |row| row.scores.len()));
+    values.insert("loss".into(), total / count.max(1) as f64);
     Ok(Evaluation { values, rows })
 }
 
-fn batch_loss(loss: &dyn Loss, logits: &Tensor, classes: &[u32]) -> Result<f64> {
+/// A scalar on the device.
+fn batch_loss(loss: &dyn Loss, logits: &Tensor, classes: &[u32]) -> Result<Tensor> {
     let shape = logits.dims2()?;
-    let probabilities = Tensor::from_vec(one_hot(classes, shape.1), shape, logits.device())?;
+    let probabilities = gpu::upload(&one_hot(classes, shape.1), shape, logits.device())?;
     let targets = Targets { probabilities: &probabilities, classes: Some(classes) };
-    Ok(f64::from(loss.loss(logits, &targets)?.to_scalar::<f32>()?))
+    loss.loss(logits, &targets)
 }
 
 /// Every defined metric of scored rows.
@@ -51,8 +68,41 @@ pub fn score(rows: &[Prediction], classes: usize) -> Values {
     metric::evaluate(&Scores { probabilities: &probabilities, targets: &targets, classes })
 }
 
+/// The class probabilities of one batch after another. Logits stay on the device until all are there, or many: reading
+/// each batch's would make the host wait for it.
+#[derive(Default)]
+pub struct Probabilities {
+    logits: Vec<Tensor>,
+    rows: Vec<Vec<f32>>,
+}
+
+impl Probabilities {
+    /// Logits that may wait.
+    const MOST: usize = 1 << 24;
+
+    /// Takes a batch's logits, `(N, classes)` in f32.
+    pub fn push(&mut self, logits: Tensor) -> Result<()> {
+        self.logits.push(logits);
+        if self.logits.iter().map(Tensor::elem_count).sum::<usize>() < Self::MOST { Ok(()) } else { self.fetch() }
+    }
+
+    /// A row of probabilities for each image, in the order they came.
+    pub fn read(mut self) -> Result<Vec<Vec<f32>>> {
+        self.fetch()?;
+        Ok(self.rows)
+    }
+
+    fn fetch(&mut self) -> Result<()> {
+        let logits = std::mem::take(&mut self.logits);
+        if !logits.is_empty() {
+            self.rows.extend(softmax(&Tensor::cat(&logits, 0)?)?);
+        }
+        Ok(())
+    }
+}
+
 /// Each row's class probabilities: `(N, C)` logits to N vectors of C.
-pub fn softmax(logits: &Tensor) -> Result<Vec<Vec<f32>>> {
+fn softmax(logits: &Tensor) -> Result<Vec<Vec<f32>>> {
     let mut rows = logits.to_vec2::<f32>()?;
     for row in &mut rows {
         let top = row.iter().copied().fold(f32::NEG_INFINITY, f32::max);

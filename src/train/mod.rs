@@ -1,11 +1,13 @@
 //! One run, from a resolved specification to a selected checkpoint.
 
+mod ahead;
 pub mod average;
 mod batches;
 mod checkpoint;
 mod evaluate;
 mod forward;
 pub mod groups;
+mod images;
 mod objective;
 pub mod prefix;
 mod progress;
@@ -16,8 +18,9 @@ mod tally;
 pub mod teacher;
 pub mod update;
 
-pub use batches::{Images, Normalize};
-pub use evaluate::{Evaluation, evaluate, score, softmax};
+pub use ahead::ahead;
+pub use evaluate::{Evaluation, Probabilities, evaluate, score};
+pub use images::{Images, Normalize, Plain};
 
 use crate::{
     backbone::{self, Model, pretrained::Places},
@@ -309,8 +312,8 @@ impl<'a> Trainer<'a> {
     }
 
     fn evaluate(&self) -> Result<Evaluation> {
-        let spec = self.job.spec;
-        evaluate(&self.model, spec.loss.as_dyn(), &self.job.data.val, &self.batches.images, self.batches.micro_batch)
+        let Batches { images, val, micro_batch, .. } = &self.batches;
+        evaluate(&self.model, self.job.spec.loss.as_dyn(), (&self.job.data.val, val.as_ref()), images, *micro_batch)
     }
 
     /// Runs `work` with the averaged weights in place of the trained ones, where there is an average.

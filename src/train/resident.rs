@@ -2,11 +2,9 @@
 
 use crate::{
     augment::{self, AugmentSpec, Context, Scope, change::WORDS, gpu::Recipe, mixing},
-    data::Split,
     error::Result,
     tensor::{DType, Key, Tensor, gpu::Queue},
 };
-use candle_core::Device;
 
 /// A split's 8-bit images on a device.
 pub struct Resident {
@@ -24,27 +22,10 @@ pub struct Plan {
 }
 
 impl Resident {
-    /// Bytes copied at once, so that little is held twice.
-    const PIECE: usize = 64 << 20;
-
-    /// Copies the images of a split; `None` on the CPU, and where they would take more than half of the memory that the
-    /// device has left.
-    pub fn new(split: &Split, device: &Device) -> Result<Option<Self>> {
-        let Some(queue) = Queue::of_device(device)? else { return Ok(None) };
-        let (image, count) = (split.size * split.size * 3, split.items.len());
-        if image == 0 || count == 0 || queue.free_memory()?.is_some_and(|free| image * count > free / 2) {
-            return Ok(None);
-        }
-        let bytes = queue.array((count, split.size, split.size, 3), DType::U8)?;
-        let piece = (Self::PIECE / image).max(1);
-        for first in (0..count).step_by(piece) {
-            let mut images = Vec::with_capacity(piece * image);
-            for index in first..(first + piece).min(count) {
-                images.extend_from_slice(split.pixels(index)?);
-            }
-            queue.write(&bytes, first * image, &images)?;
-        }
-        Ok(Some(Self { queue, bytes: bytes.into_tensor(), side: split.size }))
+    /// Of a split's images, `(N, side, side, 3)` bytes; `None` where they lie on no GPU.
+    pub fn new(bytes: Tensor) -> Result<Option<Self>> {
+        let side = bytes.dim(1)?;
+        Ok(Queue::of(&bytes)?.map(|queue| Self { queue, bytes, side }))
     }
 
     /// Draws what becomes of a batch; `None` where something on the list is for the CPU alone. `context` and `key` are

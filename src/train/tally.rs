@@ -85,7 +85,7 @@ fn hits(logits: &Tensor, classes: &[u32]) -> Result<Tensor> {
 }
 
 /// Scalars of one device, in one read.
-fn read<'a>(scalars: impl Iterator<Item = &'a Tensor>) -> Result<Vec<f64>> {
+pub fn read<'a>(scalars: impl Iterator<Item = &'a Tensor>) -> Result<Vec<f64>> {
     let scalars: Vec<&Tensor> = scalars.collect();
     match scalars.is_empty() {
         true => Ok(Vec::new()),

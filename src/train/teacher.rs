@@ -1,6 +1,6 @@
 //! The finished run that another one learns from.
 
-use super::batches::{Images, Normalize};
+use super::images::Normalize;
 use crate::{
     backbone::{self, Architecture, Model},
     error::{Context, Error, Result},
@@ -38,8 +38,7 @@ impl Teacher {
                 format!("distill.teacher = {:?} knows another number of classes than {classes}", distill.teacher);
             return Err(Error::user(what));
         }
-        let [ours, its] = [Images::new(spec, device)?, Images::new(&teacher, device)?];
-        let [scale, shift] = renormalization(ours.normalize, its.normalize);
+        let [scale, shift] = renormalization(Normalize::new(spec)?, Normalize::new(&teacher)?);
         let wide = |values: Vec<f32>| Tensor::from_vec(values, (1, 1, 1, ()), device)?.to_dtype(spec.precision.dtype());
         Ok(Self { model, scale: wide(scale)?, shift: wide(shift)? })
     }

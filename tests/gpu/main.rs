@@ -12,6 +12,7 @@ mod elementwise;
 mod emulator;
 mod gate;
 mod group_norm;
+mod inference;
 mod layer_norm;
 mod linear;
 mod loss;

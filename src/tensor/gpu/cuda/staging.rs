@@ -22,6 +22,9 @@ struct Buffer {
 }
 
 impl Staging {
+    /// Pinned bytes beyond which the host waits for a copy to end: it may be far ahead of the device.
+    const MOST: usize = 256 << 20;
+
     /// Copies `values` to `address` in the stream's order.
     pub fn upload(&mut self, values: &[u8], address: u64, stream: &Arc<CudaStream>) -> Result<()> {
         if values.is_empty() {
@@ -39,6 +42,12 @@ impl Staging {
     fn free(&mut self, bytes: usize, stream: &Arc<CudaStream>) -> Result<&mut Buffer> {
         let fits = |buffer: &Buffer| buffer.memory.len() >= bytes && buffer.copied.is_complete();
         if let Some(place) = self.buffers.iter().position(fits) {
+            return Ok(&mut self.buffers[place]);
+        }
+        let pinned: usize = self.buffers.iter().map(|buffer| buffer.memory.len()).sum();
+        let large = self.buffers.iter().position(|buffer| buffer.memory.len() >= bytes);
+        if let Some(place) = large.filter(|_| pinned >= Self::MOST) {
+            self.buffers[place].copied.synchronize().w()?;
             return Ok(&mut self.buffers[place]);
         }
         let context = stream.context();

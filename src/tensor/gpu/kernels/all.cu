@@ -16,6 +16,7 @@
 #include "many.cuh"
 #include "muon.cuh"
 #include "norm.cuh"
+#include "normalize.cuh"
 #include "optim.cuh"
 #include "pool.cuh"
 #include "reshape.cuh"

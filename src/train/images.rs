@@ -1,0 +1,173 @@
+//! Images as they are: what evaluation and inference see, and how values become tensors.
+
+use crate::{
+    augment,
+    data::{Channels, Split},
+    error::{Error, Result},
+    spec::RunSpec,
+    tensor::{
+        DType, Device, Image, Tensor,
+        gpu::{self, Queue},
+    },
+};
+use rayon::prelude::*;
+use std::{borrow::Cow, ops::Range};
+
+/// From the bytes of a square RGB image to what the network sees: its channels, of which the colours are normalized as
+/// `(x / 255 - mean) / std`.
+#[derive(Clone, Copy, Debug)]
+pub struct Normalize {
+    pub channels: Channels,
+    pub mean: [f32; 3],
+    pub std: [f32; 3],
+}
+
+impl Normalize {
+    /// The specification's.
+    pub fn new(spec: &RunSpec) -> Result<Self> {
+        let (Some(mean), Some(std)) = (spec.input.mean, spec.input.std) else {
+            return Err(Error::bug("a resolved specification must hold input.mean and input.std"));
+        };
+        Ok(Self { channels: spec.input.channels, mean, std })
+    }
+
+    /// `(side, side, 3)` bytes to `(side, side, channels)` values.
+    pub fn apply(&self, pixels: &[u8]) -> Vec<f32> {
+        let mut out = vec![0.0; pixels.len() / 3 * self.channels.count()];
+        self.write(pixels, &mut out);
+        out
+    }
+
+    /// The same, into a place of that length.
+    pub fn write(&self, pixels: &[u8], out: &mut [f32]) {
+        if self.channels.is_rgb() {
+            return augment::normalize(pixels, self.mean, self.std, out);
+        }
+        let mut colours = vec![0.0; pixels.len()];
+        augment::normalize(&self.channels.colours(pixels), self.mean, self.std, &mut colours);
+        let added = self.channels.added(pixels, (pixels.len() / 3).isqrt());
+        let added = added.iter().map(|added| &added[..]).chain(std::iter::repeat(&[][..]));
+        let values = out.chunks_exact_mut(self.channels.count()).zip(colours.chunks_exact(3)).zip(added);
+        for ((out, colours), added) in values {
+            out[..3].copy_from_slice(colours);
+            out[3..].copy_from_slice(added);
+        }
+    }
+}
+
+/// How images become tensors.
+#[derive(Clone, Debug)]
+pub struct Images {
+    pub size: usize,
+    pub normalize: Normalize,
+    pub device: Device,
+    /// What the network computes in.
+    pub dtype: DType,
+}
+
+/// A batch of images as they are, made ready on the host.
+pub struct Plain {
+    pixels: Pixels,
+    count: usize,
+}
+
+enum Pixels {
+    /// RGB of the network's size, one image after the other.
+    Bytes(Vec<u8>),
+    /// What the network sees.
+    Values(Vec<f32>),
+    /// Some of those that lie on the device, `(N, side, side, 3)` bytes.
+    There(Tensor, Range<usize>),
+}
+
+impl Images {
+    pub fn new(spec: &RunSpec, device: &Device) -> Result<Self> {
+        let (normalize, device) = (Normalize::new(spec)?, device.clone());
+        Ok(Self { size: spec.input.size, normalize, device, dtype: spec.precision.dtype() })
+    }
+
+    /// Images of a split; `there` are all of them on the device, where they lie there.
+    pub fn of_split(&self, split: &Split, samples: Range<usize>, there: Option<&Tensor>) -> Result<Plain> {
+        let count = samples.len();
+        match there.filter(|_| self.normalize.channels.is_rgb()) {
+            Some(images) => Ok(Plain { pixels: Pixels::There(images.clone(), samples), count }),
+            None => self.ready(count, |place| Ok(self.middle(split.pixels(samples.start + place)?, split.size))),
+        }
+    }
+
+    /// Pictures of the network's size.
+    pub fn of_pictures(&self, pictures: &[&Image]) -> Result<Plain> {
+        self.ready(pictures.len(), |place| Ok(Cow::Borrowed(&pictures[place].pixels[..])))
+    }
+
+    fn ready<'p>(&self, count: usize, pixels: impl Fn(usize) -> Result<Cow<'p, [u8]>> + Sync) -> Result<Plain> {
+        if !self.normalize.channels.is_rgb() {
+            let values = self.fill(count, |place, out| Ok(self.normalize.write(&pixels(place)?, out)))?;
+            return Ok(Plain { pixels: Pixels::Values(values), count });
+        }
+        let bytes = self.size * self.size * 3;
+        let mut all = vec![0; count * bytes];
+        all.par_chunks_exact_mut(bytes).enumerate().try_for_each(|(place, out)| {
+            out.copy_from_slice(&pixels(place)?);
+            Ok::<_, Error>(())
+        })?;
+        Ok(Plain { pixels: Pixels::Bytes(all), count })
+    }
+
+    /// The batch on the device, as the network takes it: `(count, size, size, channels)`.
+    pub fn load(&self, plain: &Plain) -> Result<Tensor> {
+        let (count, size) = (plain.count, self.size);
+        match (&plain.pixels, Queue::of_device(&self.device)?) {
+            (Pixels::Values(values), _) => self.tensor(values, count, size),
+            (Pixels::Bytes(bytes), None) => {
+                let image = size * size * 3;
+                let write =
+                    |place: usize, out: &mut [f32]| Ok(self.normalize.write(&bytes[place * image..][..image], out));
+                self.tensor(&self.fill(count, write)?, count, size)
+            }
+            (Pixels::Bytes(bytes), Some(queue)) => {
+                let images = queue.array((count, size, size, 3), DType::U8)?;
+                queue.write(&images, 0, bytes)?;
+                self.normalized(&queue, &images.into_tensor(), 0..count)
+            }
+            (Pixels::There(images, samples), Some(queue)) => self.normalized(&queue, images, samples.clone()),
+            (Pixels::There(..), None) => Err(Error::bug("images on a device that is none")),
+        }
+    }
+
+    /// Of 8-bit images on the device.
+    fn normalized(&self, queue: &Queue, images: &Tensor, samples: Range<usize>) -> Result<Tensor> {
+        let source = augment::gpu::Images { bytes: queue.view(images)?, side: images.dim(1)? };
+        let Normalize { mean, std, .. } = self.normalize;
+        Ok(augment::gpu::plain(queue, source, samples, self.size, [mean, std], self.dtype)?.into_tensor())
+    }
+
+    /// Normalized images as the network takes them: `(count, size, size, channels)`.
+    pub fn tensor(&self, pixels: &[f32], count: usize, size: usize) -> Result<Tensor> {
+        let shape = (count, size, size, self.normalize.channels.count());
+        Ok(gpu::upload(pixels, shape, &self.device)?.to_dtype(self.dtype)?)
+    }
+
+    /// The values of each of `count` images, as `write` writes them.
+    fn fill(&self, count: usize, write: impl Fn(usize, &mut [f32]) -> Result<()> + Sync) -> Result<Vec<f32>> {
+        let mut values = vec![0.0; count * self.values(self.size)];
+        let images = values.par_chunks_exact_mut(self.values(self.size)).enumerate();
+        images.try_for_each(|(place, out)| write(place, out))?;
+        Ok(values)
+    }
+
+    /// The middle of a square picture with sides of `side`.
+    pub fn middle<'p>(&self, pixels: &'p [u8], side: usize) -> Cow<'p, [u8]> {
+        if side == self.size {
+            return Cow::Borrowed(pixels);
+        }
+        let mut image = Image { width: side, height: side, pixels: pixels.to_vec() };
+        image.center_crop(self.size);
+        Cow::Owned(image.pixels)
+    }
+
+    /// Of one image with sides of `size`.
+    pub fn values(&self, size: usize) -> usize {
+        size * size * self.normalize.channels.count()
+    }
+}
