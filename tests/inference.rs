@@ -195,6 +195,9 @@ fn mistakes_say_what_to_do() {
     refused(&["--run", "tiny", "--groups", "folder"], "no image name has a folder");
     refused(&["--run", "tiny", "--groups", "generator"], "no column `generator`");
     refused(&["--run", "tiny", "--out", "table.txt"], ".json or .csv");
+    refused(&["--run", "tiny", "--device", "gpu"], "unknown device `gpu`");
+    refused(&["--run", "tiny", "--device", "cpu", "--precision", "bf16"], "needs a CUDA device");
+    refused(&["--run", "tiny", "--precision", "half"], "known are auto, f32");
 }
 
 #[test]

@@ -102,7 +102,7 @@ impl Images {
 
     fn ready<'p>(&self, count: usize, pixels: impl Fn(usize) -> Result<Cow<'p, [u8]>> + Sync) -> Result<Plain> {
         if !self.normalize.channels.is_rgb() {
-            let values = self.fill(count, |place, out| Ok(self.normalize.write(&pixels(place)?, out)))?;
+            let values = self.normalized_on_host(count, pixels)?;
             return Ok(Plain { pixels: Pixels::Values(values), count });
         }
         let bytes = self.size * self.size * 3;
@@ -121,9 +121,8 @@ impl Images {
             (Pixels::Values(values), _) => self.tensor(values, count, size),
             (Pixels::Bytes(bytes), None) => {
                 let image = size * size * 3;
-                let write =
-                    |place: usize, out: &mut [f32]| Ok(self.normalize.write(&bytes[place * image..][..image], out));
-                self.tensor(&self.fill(count, write)?, count, size)
+                let pixels = |place: usize| Ok(Cow::Borrowed(&bytes[place * image..][..image]));
+                self.tensor(&self.normalized_on_host(count, pixels)?, count, size)
             }
             (Pixels::Bytes(bytes), Some(queue)) => {
                 let images = queue.array((count, size, size, 3), DType::U8)?;
@@ -148,11 +147,17 @@ impl Images {
         Ok(gpu::upload(pixels, shape, &self.device)?.to_dtype(self.dtype)?)
     }
 
-    /// The values of each of `count` images, as `write` writes them.
-    fn fill(&self, count: usize, write: impl Fn(usize, &mut [f32]) -> Result<()> + Sync) -> Result<Vec<f32>> {
+    fn normalized_on_host<'p>(
+        &self,
+        count: usize,
+        pixels: impl Fn(usize) -> Result<Cow<'p, [u8]>> + Sync,
+    ) -> Result<Vec<f32>> {
         let mut values = vec![0.0; count * self.values(self.size)];
         let images = values.par_chunks_exact_mut(self.values(self.size)).enumerate();
-        images.try_for_each(|(place, out)| write(place, out))?;
+        images.try_for_each(|(place, out)| {
+            self.normalize.write(&pixels(place)?, out);
+            Ok::<_, Error>(())
+        })?;
         Ok(values)
     }
 

@@ -43,6 +43,8 @@ pub use scale::scale_add;
 pub use tokens::tokens;
 pub use upsample::upsample_nearest2x;
 
+use super::gpu::{Arg, Columns, args};
+
 /// The nonlinearity fused behind another operation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Activation {
@@ -81,5 +83,12 @@ impl Window {
             let padded = input[axis] + 2 * self.padding[axis];
             if padded < reach { 0 } else { (padded - reach) / self.stride[axis] + 1 }
         })
+    }
+
+    /// What kernels know of a window over images: the columns they walk, `[height, width]` of input and output, and itself.
+    fn arguments(&self, columns: Columns, input: [usize; 2], output: [usize; 2]) -> Vec<Arg> {
+        let sizes = [input, output, self.kernel, self.stride, self.padding, self.dilation];
+        let sizes = sizes.into_iter().flatten().map(|size| Arg::Int(size as i32));
+        args![columns.rows, columns.channels, i32::from(columns.wide)].iter().copied().chain(sizes).collect()
     }
 }

@@ -98,10 +98,7 @@ impl Sizes {
 
     /// What the kernels know of a pool: the columns they walk and the sizes.
     fn arguments(&self, columns: Columns) -> Vec<Arg> {
-        let window = &self.window;
-        let sizes = [self.input, self.output, window.kernel, window.stride, window.padding, window.dilation];
-        let sizes = sizes.into_iter().flatten().map(|size| Arg::Int(size as i32));
-        args![columns.rows, columns.channels, i32::from(columns.wide)].iter().copied().chain(sizes).collect()
+        self.window.arguments(columns, self.input, self.output)
     }
 
     fn output_row(&self) -> usize {

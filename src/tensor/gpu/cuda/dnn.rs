@@ -107,19 +107,14 @@ impl Dnn {
     fn plan(&mut self, pass: ConvolutionPass, c: &Convolution, places: Places, mode: Mode) -> Result<Plan> {
         let descriptors = Descriptors::new(c, mode)?;
         // SAFETY: cuDNN measures within the workspace it is given; it grows no plan's need beyond that.
-        let scratch = unsafe { self.stream.alloc::<u8>(MOST_WORKSPACE) }.ok();
+        let mut scratch = unsafe { self.stream.alloc::<u8>(MOST_WORKSPACE) }.ok();
         let stream = self.stream.clone();
-        let (workspace, room) = match scratch {
-            Some(mut scratch) => {
-                let address = scratch.device_ptr_mut(&stream).0 as *mut c_void;
-                let found = unsafe { descriptors.measure(self.handle, pass, places, address, MOST_WORKSPACE) };
-                drop(scratch);
-                (found?, MOST_WORKSPACE)
-            }
-            None => (unsafe { descriptors.measure(self.handle, pass, places, std::ptr::null_mut(), 0) }?, 0),
-        };
+        let room = scratch.as_ref().map_or(0, |_| MOST_WORKSPACE);
+        let address = scratch.as_mut().map_or(0, |scratch| scratch.device_ptr_mut(&stream).0) as *mut c_void;
+        // SAFETY: the places are arrays of the sizes described, and the scratch memory has that room.
+        let found = unsafe { descriptors.measure(self.handle, pass, places, (address, room)) }?;
         let usable = |found: &&Found| found.bytes <= room && (!mode.deterministic || found.deterministic);
-        let Some(best) = workspace.iter().find(usable) else {
+        let Some(best) = found.iter().find(usable) else {
             let why = if mode.deterministic { " whose result is the same every time" } else { "" };
             bail!("cuDNN has no algorithm{why} for the {pass:?} pass of {c:?}")
         };
@@ -142,19 +137,29 @@ struct Found {
     deterministic: bool,
 }
 
-/// Turns cuDNN's answers into what we look at.
-macro_rules! found {
-    ($answers:expr, $count:expr, $algorithm:path) => {
-        $answers[..($count as usize).min(ALGORITHMS)]
-            .iter()
-            .filter(|answer| answer.status == sys::cudnnStatus_t::CUDNN_STATUS_SUCCESS)
-            .map(|answer| Found {
-                algorithm: $algorithm(answer.algo),
-                bytes: answer.memory,
-                deterministic: answer.determinism == sys::cudnnDeterminism_t::CUDNN_DETERMINISTIC,
-            })
-            .collect()
-    };
+/// Asks one of cuDNN's functions that measure algorithms, which differ in types and in the order of the three arrays alone:
+/// two that are read, then the one that is written.
+macro_rules! measured {
+    ($find:ident, $answer:ident, $algorithm:path, $convolution:expr, $handle:expr, [$($array:expr),*], $to:expr, $workspace:expr) => {{
+        // SAFETY: plain numbers that cuDNN writes.
+        let (mut count, mut answers) = (0, unsafe { std::mem::zeroed::<[sys::$answer; ALGORITHMS]>() });
+        let (workspace, bytes) = $workspace;
+        // SAFETY: the caller's promise.
+        let status = unsafe {
+            sys::$find(
+                $handle, $($array.0, $array.1,)* $convolution, $to.0, $to.1, ALGORITHMS as i32, &mut count,
+                answers.as_mut_ptr(), workspace, bytes,
+            )
+        };
+        status.result().map_err(failed)?;
+        let found = |answer: &sys::$answer| Found {
+            algorithm: $algorithm(answer.algo),
+            bytes: answer.memory,
+            deterministic: answer.determinism == sys::cudnnDeterminism_t::CUDNN_DETERMINISTIC,
+        };
+        let works = |answer: &&sys::$answer| answer.status == sys::cudnnStatus_t::CUDNN_STATUS_SUCCESS;
+        answers[..(count as usize).min(ALGORITHMS)].iter().filter(works).map(found).collect()
+    }};
 }
 
 impl Descriptors {
@@ -208,89 +213,47 @@ impl Descriptors {
     }
 
     /// # Safety
-    /// The places are arrays of the sizes described; the workspace has `bytes` bytes.
+    /// The places are arrays of the sizes described; the workspace has so many bytes.
     unsafe fn measure(
         &self,
         handle: sys::cudnnHandle_t,
         pass: ConvolutionPass,
         at: Places,
-        workspace: *mut c_void,
-        bytes: usize,
+        workspace: (*mut c_void, usize),
     ) -> Result<Vec<Found>> {
-        let (mut count, most, d) = (0, ALGORITHMS as i32, self);
+        use Algorithm::{Forward, InputGradient, WeightGradient};
+        let (x, weight, y, c) = ((self.x, at.x), (self.weight, at.weight), (self.y, at.y), self.convolution);
         Ok(match pass {
-            ConvolutionPass::Forward => {
-                // SAFETY: plain numbers that cuDNN writes.
-                let mut answers: [sys::cudnnConvolutionFwdAlgoPerf_t; ALGORITHMS] = unsafe { std::mem::zeroed() };
-                // SAFETY: the caller's promise.
-                let status = unsafe {
-                    sys::cudnnFindConvolutionForwardAlgorithmEx(
-                        handle,
-                        d.x,
-                        at.x,
-                        d.weight,
-                        at.weight,
-                        d.convolution,
-                        d.y,
-                        at.y,
-                        most,
-                        &mut count,
-                        answers.as_mut_ptr(),
-                        workspace,
-                        bytes,
-                    )
-                };
-                status.result().map_err(failed)?;
-                found!(answers, count, Algorithm::Forward)
-            }
-            ConvolutionPass::InputGradient => {
-                // SAFETY: as above.
-                let mut answers: [sys::cudnnConvolutionBwdDataAlgoPerf_t; ALGORITHMS] = unsafe { std::mem::zeroed() };
-                // SAFETY: the caller's promise.
-                let status = unsafe {
-                    sys::cudnnFindConvolutionBackwardDataAlgorithmEx(
-                        handle,
-                        d.weight,
-                        at.weight,
-                        d.y,
-                        at.y,
-                        d.convolution,
-                        d.x,
-                        at.x,
-                        most,
-                        &mut count,
-                        answers.as_mut_ptr(),
-                        workspace,
-                        bytes,
-                    )
-                };
-                status.result().map_err(failed)?;
-                found!(answers, count, Algorithm::InputGradient)
-            }
-            ConvolutionPass::WeightGradient => {
-                // SAFETY: as above.
-                let mut answers: [sys::cudnnConvolutionBwdFilterAlgoPerf_t; ALGORITHMS] = unsafe { std::mem::zeroed() };
-                // SAFETY: the caller's promise.
-                let status = unsafe {
-                    sys::cudnnFindConvolutionBackwardFilterAlgorithmEx(
-                        handle,
-                        d.x,
-                        at.x,
-                        d.y,
-                        at.y,
-                        d.convolution,
-                        d.weight,
-                        at.weight,
-                        most,
-                        &mut count,
-                        answers.as_mut_ptr(),
-                        workspace,
-                        bytes,
-                    )
-                };
-                status.result().map_err(failed)?;
-                found!(answers, count, Algorithm::WeightGradient)
-            }
+            ConvolutionPass::Forward => measured!(
+                cudnnFindConvolutionForwardAlgorithmEx,
+                cudnnConvolutionFwdAlgoPerf_t,
+                Forward,
+                c,
+                handle,
+                [x, weight],
+                y,
+                workspace
+            ),
+            ConvolutionPass::InputGradient => measured!(
+                cudnnFindConvolutionBackwardDataAlgorithmEx,
+                cudnnConvolutionBwdDataAlgoPerf_t,
+                InputGradient,
+                c,
+                handle,
+                [weight, y],
+                x,
+                workspace
+            ),
+            ConvolutionPass::WeightGradient => measured!(
+                cudnnFindConvolutionBackwardFilterAlgorithmEx,
+                cudnnConvolutionBwdFilterAlgoPerf_t,
+                WeightGradient,
+                c,
+                handle,
+                [x, y],
+                weight,
+                workspace
+            ),
         })
     }
 }

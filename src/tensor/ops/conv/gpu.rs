@@ -127,7 +127,7 @@ impl Conv2d {
         let partial = queue.array((taps, chunks, channels), DType::F32)?;
         let grid = columns.sums();
         let grid = Grid { blocks: [grid.blocks[0], grid.blocks[1], taps as u32], ..grid };
-        let arguments = [args![x, dy, &partial], &shape_arguments(columns, g)[..]].concat();
+        let arguments = [args![x, dy, &partial], &g.window.arguments(columns, g.input, g.output)[..]].concat();
         queue.launch("depthwise_weight_partial", x.dtype, grid, &arguments)?;
         let arguments = args![&partial, dweight, chunks, channels, taps];
         queue.launch("depthwise_weight_final", x.dtype, Columns::last(channels * taps), arguments)
@@ -163,16 +163,8 @@ fn depthwise_pass(
     dtype: DType,
     arrays: &[Arg],
 ) -> Candle<()> {
-    let arguments = [arrays, &shape_arguments(columns, g)[..]].concat();
+    let arguments = [arrays, &g.window.arguments(columns, g.input, g.output)[..]].concat();
     queue.launch(kernel, dtype, columns.each(), &arguments)
-}
-
-/// Rows, channels, whether packs are read, and the sizes of a depthwise convolution.
-fn shape_arguments(columns: Columns, g: &Geometry) -> Vec<Arg> {
-    let window = &g.window;
-    let sizes = [g.input, g.output, window.kernel, window.stride, window.padding, window.dilation];
-    let sizes = sizes.into_iter().flatten().map(|size| Arg::Int(size as i32));
-    args![columns.rows, columns.channels, i32::from(columns.wide)].iter().copied().chain(sizes).collect()
 }
 
 fn convolution(g: &Geometry, dtype: DType) -> Convolution {
