@@ -3,7 +3,7 @@
 use candle_core::{CpuStorage, DType, Error, Result, Storage, bail};
 use half::{bf16, f16};
 use libloading::Library;
-use runner::tensor::gpu::{Arg, Convolution, ConvolutionPass, Driver, Factor, Grid, Product};
+use runner::tensor::gpu::{Arg, Convolution, ConvolutionPass, Download, Driver, Factor, Grid, Product};
 use std::{
     ffi::{CString, c_char, c_int, c_uint, c_void},
     path::Path,
@@ -96,6 +96,12 @@ impl Driver for Emulator {
         // SAFETY: the caller's array holds that many bytes.
         unsafe { std::ptr::copy_nonoverlapping(values.as_ptr(), address as *mut u8, values.len()) };
         Ok(())
+    }
+
+    fn download(&self, address: u64, bytes: usize) -> Result<Download> {
+        // SAFETY: the caller's array holds that many bytes.
+        let values = unsafe { std::slice::from_raw_parts(address as *const u8, bytes) }.to_vec();
+        Ok(Box::new(|| Ok(values)))
     }
 
     fn launch(&self, kernel: &str, grid: Grid, arguments: &[Arg]) -> Result<()> {

@@ -227,6 +227,57 @@ fn a_step_that_overflows_is_skipped_and_the_scale_halved() {
     });
 }
 
+/// With losses scaled, skipped steps are as if they had never been, also for what depends on the number of steps and
+/// across a checkpoint.
+#[test]
+fn skipped_steps_do_not_count() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("state");
+    let texts = [
+        ADAMW,
+        "nadam = { lr = 0.02 }",
+        "radam = { lr = 0.02 }",
+        "adan = { lr = 0.02 }",
+        "lamb = { lr = 0.02 }",
+        "adagrad = { lr = 0.1, lr_decay = 0.1 }",
+        "sgd = { lr = 0.02, momentum = 0.9, dampening = 0.5 }",
+        "lookahead = { k = 2, base.adamw = { lr = 0.02 } }",
+    ];
+    for text in texts {
+        let rule = rule(text);
+        let expected = trained(&rule, Recipe { steps: 6, ..PLAIN }, &Device::Cpu);
+        let ours = on_gpu(|device| {
+            let params = params(device);
+            let skip = |updater: &mut Updater| {
+                updater.accumulate(&broken(&params)).unwrap();
+                updater.step(rule.as_dyn().lr(), None, None).unwrap();
+            };
+            let good = |updater: &mut Updater, first: u64, steps: u64| {
+                train(updater, &rule, &params, first, Recipe { steps, scaled: true, ..PLAIN });
+            };
+            let fresh = || {
+                let mut updater = Updater::new(&rule, &params, &groups()).unwrap();
+                updater.scale_losses().unwrap();
+                updater
+            };
+            let mut updater = fresh();
+            skip(&mut updater);
+            skip(&mut updater);
+            good(&mut updater, 0, 3);
+            skip(&mut updater);
+            save(&updater, &file, |_, _| {});
+            let mut resumed = fresh();
+            resumed.restore(updater.count(), &Stored::read(&file).unwrap()).unwrap();
+            good(&mut resumed, 3, 1);
+            skip(&mut resumed);
+            good(&mut resumed, 4, 2);
+            assert_eq!(resumed.check().unwrap().unwrap().skipped, 4);
+            values(&params)
+        });
+        close(&ours, &expected, 1e-5, text);
+    }
+}
+
 #[test]
 fn gradients_that_are_never_finite_are_an_error() {
     on_gpu(|device| {

@@ -3,6 +3,9 @@
 use super::queue::View;
 use candle_core::{DType, Result, Storage};
 
+/// Bytes on their way to the host: called, it waits for them.
+pub type Download = Box<dyn FnOnce() -> Result<Vec<u8>> + Send + Sync>;
+
 /// A device's memory and command stream. Work is carried out in the order it is asked for; nothing here waits for it.
 pub trait Driver: Send + Sync {
     /// Room for `count` values, not cleared.
@@ -22,6 +25,9 @@ pub trait Driver: Send + Sync {
 
     /// Copies values from the host to `address`.
     fn upload(&self, values: &[u8], address: u64) -> Result<()>;
+
+    /// Copies bytes from `address` to the host.
+    fn download(&self, address: u64, bytes: usize) -> Result<Download>;
 
     /// Starts a kernel by its full name, e.g. `activate_bf16`.
     fn launch(&self, kernel: &str, grid: Grid, arguments: &[Arg]) -> Result<()>;

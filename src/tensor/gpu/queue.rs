@@ -190,6 +190,20 @@ impl Queue {
         }
     }
 
+    /// Numbers of a contiguous tensor on their way to the host, as they are after the work asked for so far; called, it waits
+    /// for them.
+    ///
+    /// # Errors
+    /// Where they are not f32.
+    pub fn download(&self, tensor: &Tensor) -> Result<impl FnOnce() -> Result<Vec<f32>> + Send + Sync + use<>> {
+        let View { address, dtype, shape } = self.view(tensor)?;
+        if dtype != DType::F32 {
+            bail!("f32 can be downloaded, not {dtype:?}")
+        }
+        let bytes = self.0.download(address, shape.elem_count() * size_of::<f32>())?;
+        Ok(move || Ok(bytes()?.as_chunks().0.iter().map(|&bytes| f32::from_ne_bytes(bytes)).collect()))
+    }
+
     /// Bytes of memory that the device has left; `None` where it is the host's.
     pub fn free_memory(&self) -> Result<Option<usize>> {
         self.0.free_memory()

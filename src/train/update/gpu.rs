@@ -51,9 +51,18 @@ pub struct Gpu {
     slots: Rooms,
     control: Tensor,
     scales: bool,
+    skipped: Skipped,
     sums: Option<Sums>,
     /// Room for the values before a climb.
     before: Option<Arc<Rooms>>,
+}
+
+/// How many steps were skipped before the one at hand, which the device decides and tells a step later: there is work
+/// enough for it meanwhile.
+#[derive(Default)]
+struct Skipped {
+    known: u64,
+    told: Option<Box<dyn FnOnce() -> candle_core::Result<Vec<f32>> + Send + Sync>>,
 }
 
 /// The parameters and where they lie.
@@ -90,6 +99,7 @@ impl Gpu {
             slots: slot_rooms(&many, states, values)?,
             control: Tensor::new(&CONTROL, device(states))?,
             scales: false,
+            skipped: Skipped::default(),
             sums: None,
             before: None,
             parameters: Arc::new(Parameters { weights, many, column }),
@@ -112,7 +122,7 @@ impl Gpu {
         let mut control = CONTROL;
         control[LOSS_SCALE] = FIRST_SCALE;
         self.control = Tensor::new(&control, self.control.device())?;
-        self.scales = true;
+        (self.scales, self.skipped) = (true, Skipped::default());
         Ok(())
     }
 
@@ -185,6 +195,7 @@ impl Gpu {
             let arguments = args![&sums, blocks, self.control()?, limit, growth, BACKOFF, GROWTH_INTERVAL];
             self.settle("settle_gradients", arguments)?;
         }
+        let shared = &Shared { count: shared.count.saturating_sub(self.skipped()?), ..*shared };
         for &part in &self.parts {
             let first = &states[part.first];
             let tensors = Tensors {
@@ -200,6 +211,19 @@ impl Gpu {
         }
         states.iter_mut().for_each(|state| state.gradient = None);
         Ok(())
+    }
+
+    /// Steps skipped before this one: for a rule they do not count.
+    fn skipped(&mut self) -> Result<u64> {
+        if !self.scales {
+            return Ok(0);
+        }
+        if let Some(told) = self.skipped.told.take() {
+            self.skipped.known = told()?.first().map_or(0, |skipped| *skipped as u64);
+        }
+        let told = self.queue().download(&self.control.narrow(0, SKIPPED, 1)?)?;
+        self.skipped.told = Some(Box::new(told));
+        Ok(self.skipped.known)
     }
 
     /// The sum of squares of each chunk of the gradients.
@@ -255,6 +279,8 @@ impl Gpu {
         self.slots = slot_rooms(self.many(), states, values)?;
         if self.scales && stored.shape(SCALE_NAME) == Some(&[CONTROL.len()]) {
             self.control = stored.tensor(SCALE_NAME)?.to_device(self.control.device())?;
+            let known = stored.values(SCALE_NAME)?[SKIPPED] as u64;
+            self.skipped = Skipped { known, told: None };
         }
         Ok(())
     }

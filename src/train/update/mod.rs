@@ -84,7 +84,7 @@ impl Updater {
     /// Scales losses, so that small gradients do not vanish in f16: as `torch.amp.GradScaler`, by a factor that adapts and
     /// with steps skipped whose gradients are not finite. Losses must then go through [`Updater::scaled`].
     ///
-    /// A skipped step counts for everything that depends on the number of steps.
+    /// A skipped step counts for the schedule and not for the rule, as there.
     ///
     /// # Errors
     /// On the CPU, which computes in f32.

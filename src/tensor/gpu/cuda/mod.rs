@@ -4,7 +4,7 @@ mod blas;
 mod dnn;
 mod staging;
 
-use super::{Arg, Convolution, ConvolutionPass, Driver, Grid, Mode, Product, Queue, View};
+use super::{Arg, Convolution, ConvolutionPass, Download, Driver, Grid, Mode, Product, Queue, View};
 use candle_core::{
     CudaDevice, CudaStorage, DType, Layout, Result, Shape, Storage, Tensor, bail,
     cuda_backend::{
@@ -13,7 +13,7 @@ use candle_core::{
     },
 };
 use dnn::Dnn;
-use staging::Staging;
+use staging::{Downloads, Staging};
 use std::{
     collections::HashMap,
     sync::{Arc, LazyLock, Mutex, PoisonError},
@@ -130,6 +130,7 @@ struct Cuda {
     functions: Mutex<HashMap<String, CudaFunction>>,
     dnn: Mutex<Dnn>,
     staging: Mutex<Staging>,
+    downloads: Downloads,
     mode: Mutex<Mode>,
 }
 
@@ -139,6 +140,7 @@ impl Cuda {
         Ok(Self {
             dnn: Mutex::new(Dnn::new(&stream)?),
             staging: Mutex::default(),
+            downloads: Downloads::default(),
             device: device.clone(),
             stream,
             functions: Mutex::default(),
@@ -217,6 +219,10 @@ impl Driver for Cuda {
     fn upload(&self, values: &[u8], address: u64) -> Result<()> {
         let mut staging = self.staging.lock().unwrap_or_else(PoisonError::into_inner);
         staging.upload(values, address, &self.stream)
+    }
+
+    fn download(&self, address: u64, bytes: usize) -> Result<Download> {
+        self.downloads.start(address, bytes, &self.stream)
     }
 
     fn launch(&self, kernel: &str, grid: Grid, arguments: &[Arg]) -> Result<()> {

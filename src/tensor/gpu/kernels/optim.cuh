@@ -120,17 +120,17 @@ KERNEL(rmsprop_centered, TENSORS, float lr, float l2, float keep, float take, fl
     });
 }
 
-// The slow weights are the first slot here. They follow on skipped steps too: the count does.
+// The slow weights are the first slot here.
 KERNEL(lookahead_take, TENSORS) {
     Chunk chunk = chunks[blockIdx.x];
-    if (!gradients[chunk.tensor]) return;
+    if (!gradients[chunk.tensor] || control[SKIP] != 0) return;
     float *arrays[] = {chunk_of(slots, chunk), chunk_of(parameters, chunk)};
     each<2, 1>(chunk_size(chunk), arrays, [=](float *own, Count) { own[0] = own[1]; });
 }
 
 KERNEL(lookahead_pull, TENSORS, float alpha) {
     Chunk chunk = chunks[blockIdx.x];
-    if (!gradients[chunk.tensor]) return;
+    if (!gradients[chunk.tensor] || control[SKIP] != 0) return;
     float *arrays[] = {chunk_of(slots, chunk), chunk_of(parameters, chunk)};
     each<2, 2>(chunk_size(chunk), arrays, [=](float *own, Count) {
         own[0] += alpha * (own[1] - own[0]);
