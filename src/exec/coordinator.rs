@@ -17,7 +17,7 @@ use super::{
     retry::{self, Breaker, Next},
     signals::Interrupts,
     slot::{Message, Worker, cause_of_death},
-    space::Space,
+    space::{Desk, Space},
     steering::Steering,
 };
 use crate::{
@@ -223,7 +223,9 @@ impl<'a> Coordinator<'a> {
         let now = Instant::now();
         let free = self.slots.iter().filter(|slot| slot.task.is_none()).count();
         let ready = self.queue.iter().filter(|task| task.ready <= now).count();
-        let tasks = steering.next(&mut self.store, free.saturating_sub(ready))?;
+        let (store, space) = (&mut self.store, &mut self.space);
+        let mut desk = Desk { store, space, progress: self.progress, interrupts: self.interrupts };
+        let tasks = steering.next(&mut desk, free.saturating_sub(ready))?;
         let held = if tasks.is_empty() { BTreeSet::new() } else { self.store.held()? };
         for task in tasks {
             self.progress.more(&task.label());

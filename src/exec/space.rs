@@ -5,6 +5,7 @@ use super::signals::Interrupts;
 use crate::{
     error::{Cause, Error, Result},
     progress::Progress,
+    store::Store,
 };
 use std::{
     path::{Path, PathBuf},
@@ -154,6 +155,21 @@ impl Space {
         while interrupts.count() == 0 && !self.has_room(progress) {
             std::thread::sleep(LOOK);
         }
+    }
+}
+
+/// The store, and what it takes to wait until it can be written.
+pub struct Desk<'a> {
+    pub store: &'a mut Store,
+    pub space: &'a mut Space,
+    pub progress: &'a mut Progress,
+    pub interrupts: &'a Interrupts,
+}
+
+impl Desk<'_> {
+    /// Writes [`Space::patiently`]; what is tried again must bear to be done twice.
+    pub fn write<T>(&mut self, mut write: impl FnMut(&mut Store) -> Result<T>) -> Result<T> {
+        self.space.patiently(self.progress, self.interrupts, |_| write(self.store))
     }
 }
 

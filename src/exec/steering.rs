@@ -1,7 +1,7 @@
 //! Between the coordinator and the director of a sweep whose results decide what runs next: orders become tasks, and what
 //! was decided is written into the store.
 
-use super::{coordinator::Task, journal, label, new_run, run_folders};
+use super::{coordinator::Task, journal, label, new_run, run_folders, space::Desk};
 use crate::{
     error::{Error, Result},
     event::{Event, Split},
@@ -58,16 +58,16 @@ impl<'a> Steering<'a> {
     }
 
     /// The next tasks, at most `free`.
-    pub fn next(&mut self, store: &mut Store, free: usize) -> Result<Vec<Task>> {
+    pub fn next(&mut self, desk: &mut Desk, free: usize) -> Result<Vec<Task>> {
         let mut tasks = Vec::new();
         while tasks.len() < free {
             let orders = self.director.next(free - tasks.len())?;
-            self.note(store)?;
+            self.note(desk)?;
             if orders.is_empty() {
                 break;
             }
             for order in orders {
-                tasks.extend(self.task(store, order)?);
+                tasks.extend(self.task(desk, order)?);
             }
         }
         Ok(tasks)
@@ -87,37 +87,38 @@ impl<'a> Steering<'a> {
     }
 
     /// Writes down what was decided.
-    fn note(&mut self, store: &mut Store) -> Result<()> {
+    fn note(&mut self, desk: &mut Desk) -> Result<()> {
         let trial = |decided: Decided| {
             let sample = serde_json::to_string(&decided.sample).map_err(Error::bug)?;
             Ok(StoredTrial { experiment: decided.experiment, search: decided.search, sample })
         };
         let trials: Vec<StoredTrial> = self.director.decided().into_iter().map(trial).collect::<Result<_>>()?;
         if !trials.is_empty() {
-            store.add_trials(&self.sweep, &trials)?;
+            desk.write(|store| store.add_trials(&self.sweep, &trials))?;
         }
         let losses: Vec<StoredLoss> = self.director.losses().iter().map(stored).collect();
         // Until the race has been gone through again, what an earlier command wrote stands.
         if self.losses.as_ref().map_or(!losses.is_empty(), |known| *known != losses) {
-            store.set_losses(&self.sweep, &losses)?;
+            desk.write(|store| store.set_losses(&self.sweep, &losses))?;
             self.losses = Some(losses);
         }
         for run in self.director.pruned() {
             if self.pruned.insert(run.clone()) {
-                store.prune(&run)?;
+                desk.write(|store| store.prune(&run))?;
             }
         }
         Ok(())
     }
 
     /// The task of an order; `None` where an earlier command has done it already.
-    fn task(&mut self, store: &mut Store, order: Order) -> Result<Option<Task>> {
+    fn task(&mut self, desk: &mut Desk, order: Order) -> Result<Option<Task>> {
         let run = &order.run;
         if self.known.insert(run.id.clone()) {
-            store.add_runs(&self.sweep, &[new_run(run, self.fingerprint)?])?;
-            self.recall(store, run)?;
+            let new = [new_run(run, self.fingerprint)?];
+            desk.write(|store| store.add_runs(&self.sweep, &new))?;
+            desk.write(|store| self.recall(store, run))?;
             // The order stands where the store knew nothing of the run; else it is given again, for what is left.
-            if store.status(&run.id)? != Some(Status::Pending) || store.journal_offset(&run.id)? > 0 {
+            if desk.store.status(&run.id)? != Some(Status::Pending) || desk.store.journal_offset(&run.id)? > 0 {
                 return Ok(None);
             }
             self.director.begun(&run.id);
@@ -125,7 +126,7 @@ impl<'a> Steering<'a> {
         self.pruned.remove(&run.id);
         let dir = self.folder(&run.id);
         let attempt = journal::read(&dir, 0)?.records.iter().map(|record| record.attempt).max().unwrap_or(0);
-        let mut task = Task::new(run.clone(), dir, store.journal_offset(&run.id)?, attempt);
+        let mut task = Task::new(run.clone(), dir, desk.store.journal_offset(&run.id)?, attempt);
         task.until = order.until;
         Ok(Some(task))
     }

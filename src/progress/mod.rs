@@ -79,6 +79,8 @@ pub struct Progress {
     pace: Pace,
     labels: BTreeMap<usize, Label>,
     last: BTreeMap<usize, Event>,
+    /// Runs that came as far as they were asked to, and count as done unless they go on.
+    paused: BTreeSet<String>,
     /// Warnings shown: what every run of a data set warns of is said once.
     warned: BTreeSet<String>,
 }
@@ -96,6 +98,7 @@ impl Progress {
             pace: Pace::default(),
             labels: BTreeMap::new(),
             last: BTreeMap::new(),
+            paused: BTreeSet::new(),
             warned: BTreeSet::new(),
         }
     }
@@ -122,10 +125,12 @@ impl Progress {
         self.tally.finished = total - self.pace.runs();
     }
 
-    /// One more run to do that was not planned from the start.
+    /// One more run to do: it was not planned from the start, or goes on after a pause.
     pub fn more(&mut self, run: &Label) {
-        if self.pace.add(run) {
-            self.tally.total += 1;
+        match self.pace.add(run) {
+            true if self.paused.remove(&run.run) => self.tally.finished -= 1,
+            true => self.tally.total += 1,
+            false => {}
         }
     }
 
@@ -157,6 +162,9 @@ impl Progress {
             Ending::Failed { .. } => self.tally.failed += 1,
             Ending::Retried { .. } | Ending::Stopped => {}
         }
+        if *ending == Ending::Paused {
+            self.paused.insert(label.run.clone());
+        }
         if matches!(ending, Ending::Finished | Ending::Paused | Ending::Failed { .. }) {
             self.pace.ended(&label);
         }
@@ -179,5 +187,50 @@ impl Progress {
 impl Default for Progress {
     fn default() -> Self {
         Self::new()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    struct Silent;
+
+    impl View for Silent {
+        fn say(&mut self, _: &str) {}
+        fn data(&mut self, _: data::Progress) {}
+        fn record(&mut self, _: usize, _: &Label, _: &Record, _: &Tally) {}
+        fn ended(&mut self, _: usize, _: &Label, _: &Ending, _: Option<&Event>, _: &Tally) {}
+    }
+
+    fn label(run: &str) -> Label {
+        Label {
+            run: run.into(),
+            experiment: "baseline".into(),
+            point: Vec::new(),
+            seed: 0,
+            fold: None,
+            epochs: 4,
+            metric: "auc".into(),
+            log: "log.txt".into(),
+        }
+    }
+
+    #[test]
+    fn a_run_that_goes_on_after_a_pause_counts_once() {
+        let mut progress = Progress { view: Box::new(Silent), ..Progress::new() };
+        let runs = [label("a"), label("b")];
+        progress.plan(runs.iter(), 2, 1);
+        let mut attempt = |label: &Label, ending| {
+            progress.more(label);
+            progress.assigned(0, label.clone());
+            progress.ended(0, &ending);
+            (progress.tally.finished, progress.tally.total)
+        };
+        assert_eq!(attempt(&runs[0], Ending::Paused), (1, 2));
+        assert_eq!(attempt(&runs[0], Ending::Paused), (1, 2));
+        assert_eq!(attempt(&runs[1], Ending::Finished), (2, 2));
+        assert_eq!(attempt(&label("c"), Ending::Finished), (3, 3));
+        assert_eq!(attempt(&runs[0], Ending::Finished), (3, 3));
     }
 }

@@ -19,7 +19,11 @@ impl Coordinator<'_> {
         for mut follower in ready {
             let branch = |_: &mut _| prefix::branch(&leader, &follower);
             match self.space.patiently(self.progress, self.interrupts, branch) {
-                Ok(()) => follower.task.offset = catch_up(&mut self.store, &follower.task.run.id, &follower.task.dir)?,
+                Ok(()) => {
+                    let (store, task) = (&mut self.store, &mut follower.task);
+                    let catch_up = |_: &mut _| catch_up(store, &task.run.id, &task.dir);
+                    task.offset = self.space.patiently(self.progress, self.interrupts, catch_up)?;
+                }
                 // Without a checkpoint it begins anew, which costs time and changes no number.
                 Err(error) => self.progress.say(&format!("{error}; the run begins at its first epoch")),
             }
@@ -27,6 +31,7 @@ impl Coordinator<'_> {
         }
         leader.until = None;
         leader.tries = 0;
+        self.progress.more(&leader.label());
         self.queue.push_front(leader);
         Ok(())
     }
