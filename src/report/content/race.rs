@@ -34,7 +34,7 @@ fn row(loss: &StoredLoss) -> Vec<String> {
         named(&loss.leader, &loss.leader_point),
         words::number(loss.behind, decimals),
         or_dash(loss.interval, |interval| words::interval(interval, decimals)),
-        words::number(loss.p, 4),
+        if loss.p < 1e-4 { "< 0.0001".into() } else { words::number(loss.p, 4) },
     ]
 }
 
