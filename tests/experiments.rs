@@ -260,6 +260,8 @@ fn a_sweep_can_replace_a_component_and_a_list() {
     let points = &file.experiments[0].points;
     assert_eq!(points.len(), 4);
     assert_eq!(points[2].spec.optimizer.name(), "sgd");
+    let called: Vec<&str> = points.iter().map(|point| point.assignments[0].1.as_str()).collect();
+    assert_eq!(called, ["adam", "adam", "{ sgd = { lr = 0.1 } }", "{ sgd = { lr = 0.1 } }"]);
     assert_eq!(points.iter().map(|point| point.spec.augment.len()).collect::<Vec<_>>(), [0, 1, 0, 1]);
 }
 

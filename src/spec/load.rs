@@ -412,9 +412,17 @@ impl Lay<'_> {
     }
 
     fn point(&mut self, merged: &Merged, combination: &[(&Axis, &Node)]) -> Option<Point> {
-        let assignments = combination.iter().map(|(axis, value)| (axis.path.clone(), value.plain().to_string()));
+        let assignments = combination.iter().map(|(axis, value)| (axis.path.clone(), named(&value.plain())));
         let spec = resolve(merged, self.data, self.mistakes)?;
         Some(Point { assignments: assignments.collect(), spec, seeds: self.seeds.to_vec(), block: self.block })
+    }
+}
+
+/// A value as points are called by it: a component without parameters by its name alone.
+fn named(value: &toml::Value) -> String {
+    match value.as_table().and_then(|table| table.iter().next().filter(|_| table.len() == 1)) {
+        Some((name, parameters)) if parameters.as_table().is_some_and(toml::Table::is_empty) => name.clone(),
+        _ => value.to_string(),
     }
 }
 
