@@ -196,7 +196,8 @@ fn aug_mix_averages_as_torchvision() {
     let chains =
         vec![(0.35, vec![step(Op::Invert, 0.0)]), (0.4, vec![step(Op::Solarize, 100.0), step(Op::Equalize, 0.0)])];
     let mut image = dim(24, 20);
-    AugMix::default().mix(&mut image, &Mixture { own: 0.25, chains });
+    let canvas = Canvas { filter: Filter::Bilinear, fill: [0; 3] };
+    Mixture { own: 0.25, chains }.apply(&mut image, canvas);
     assert_eq!(digest(&image), golden().mixed);
 }
 

@@ -1,8 +1,5 @@
-use super::{Augment, AugmentSpec, Batch, Context, Scope, change::Change, nested, random_horizontal_flip};
-use crate::{
-    error::Result,
-    tensor::{Image, Rng},
-};
+use super::{Augment, AugmentSpec, Context, Scope, change::Change, mixing::Mixing, nested, random_horizontal_flip};
+use crate::tensor::Rng;
 use garde::Validate;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -37,22 +34,18 @@ impl Augment for Apply {
         nested::scope(&self.augment)
     }
 
-    fn sample_in(&self, image: &mut Image, context: &Context, rng: &mut Rng) -> Result<()> {
-        if rng.chance(self.p) { nested::sample_all(&self.augment, image, context, rng) } else { Ok(()) }
-    }
-
-    fn changes(&self, size: [usize; 2], context: &Context, rng: &mut Rng) -> Option<Vec<Change>> {
+    fn changes(&self, size: [usize; 2], context: &Context, rng: &mut Rng) -> Vec<Change> {
         match rng.chance(self.p) {
             true => nested::changes_of_all(&self.augment, size, context, rng),
-            false => Some(Vec::new()),
+            false => Vec::new(),
         }
     }
 
-    fn batch(&self, batch: &mut Batch, rng: &mut Rng) -> Result<()> {
-        if !rng.chance(self.p) {
-            return Ok(());
+    fn mixes(&self, samples: usize, size: [usize; 2], rng: &mut Rng) -> Vec<Mixing> {
+        match rng.chance(self.p) {
+            true => self.augment.iter().flat_map(|entry| entry.as_dyn().mixes(samples, size, rng)).collect(),
+            false => Vec::new(),
         }
-        self.augment.iter().try_for_each(|entry| entry.as_dyn().batch(batch, rng))
     }
 
     fn output_size(&self, size: [usize; 2], target: usize) -> std::result::Result<[usize; 2], String> {

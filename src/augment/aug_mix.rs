@@ -1,12 +1,10 @@
 use super::{
-    Augment,
+    Augment, Context,
+    change::Change,
     policy::{Canvas, Op, Space, Step, Translate},
     warp::Filter,
 };
-use crate::{
-    error::Result,
-    tensor::{Image, Rng},
-};
+use crate::tensor::{Image, Rng};
 use garde::Validate;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -74,6 +72,7 @@ pub const SPACE: Space =
     Space { bins: 10, shear: 0.3, translate: Translate::Share(1.0 / 3.0), rotate: 30.0, enhance: 0.9, bits: [4, 0] };
 
 /// What is mixed: the weight of the image itself, and the chains with theirs.
+#[derive(Clone, Debug, PartialEq)]
 pub struct Mixture {
     pub own: f32,
     pub chains: Vec<(f32, Vec<Step>)>,
@@ -96,12 +95,13 @@ impl AugMix {
         let bin = rng.below(self.severity);
         SPACE.draw(ops, bin, size, rng)
     }
+}
 
+impl Mixture {
     /// The weighted sum, cut to whole levels.
-    pub fn mix(&self, image: &mut Image, mixture: &Mixture) {
-        let canvas = Canvas { filter: self.interpolation, fill: self.fill };
-        let mut sums: Vec<f32> = image.pixels.iter().map(|value| mixture.own * f32::from(*value)).collect();
-        for (weight, steps) in &mixture.chains {
+    pub fn apply(&self, image: &mut Image, canvas: Canvas) {
+        let mut sums: Vec<f32> = image.pixels.iter().map(|value| self.own * f32::from(*value)).collect();
+        for (weight, steps) in &self.chains {
             let mut changed = image.clone();
             steps.iter().for_each(|step| step.apply(&mut changed, canvas));
             sums.iter_mut().zip(&changed.pixels).for_each(|(sum, value)| *sum += weight * f32::from(*value));
@@ -118,9 +118,8 @@ fn dirichlet(alpha: f64, count: usize, rng: &mut Rng) -> Vec<f64> {
 }
 
 impl Augment for AugMix {
-    fn sample(&self, image: &mut Image, rng: &mut Rng) -> Result<()> {
-        let mixture = self.draw([image.width, image.height], rng);
-        self.mix(image, &mixture);
-        Ok(())
+    fn changes(&self, size: [usize; 2], _: &Context, rng: &mut Rng) -> Vec<Change> {
+        let canvas = Canvas { filter: self.interpolation, fill: self.fill };
+        vec![Change::Mixture(self.draw(size, rng), canvas)]
     }
 }

@@ -60,8 +60,8 @@ impl AutoAugment {
 }
 
 impl Augment for AutoAugment {
-    fn changes(&self, size: [usize; 2], _: &Context, rng: &mut Rng) -> Option<Vec<Change>> {
+    fn changes(&self, size: [usize; 2], _: &Context, rng: &mut Rng) -> Vec<Change> {
         let canvas = Canvas { filter: self.interpolation, fill: self.fill };
-        Some(self.draw(size, rng).into_iter().map(|step| Change::Step(step, canvas)).collect())
+        self.draw(size, rng).into_iter().map(|step| Change::Step(step, canvas)).collect()
     }
 }

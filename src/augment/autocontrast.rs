@@ -22,7 +22,7 @@ impl Default for Autocontrast {
 }
 
 impl Augment for Autocontrast {
-    fn changes(&self, _: [usize; 2], _: &Context, rng: &mut Rng) -> Option<Vec<Change>> {
-        Some(rng.chance(self.p).then_some(Change::step(Op::AutoContrast, 0.0)).into_iter().collect())
+    fn changes(&self, _: [usize; 2], _: &Context, rng: &mut Rng) -> Vec<Change> {
+        rng.chance(self.p).then_some(Change::step(Op::AutoContrast, 0.0)).into_iter().collect()
     }
 }

@@ -16,8 +16,8 @@ pub struct CenterCrop {
 }
 
 impl Augment for CenterCrop {
-    fn changes(&self, _: [usize; 2], context: &Context, _: &mut Rng) -> Option<Vec<Change>> {
-        Some(vec![Change::CenterCrop(self.size.unwrap_or(context.size))])
+    fn changes(&self, _: [usize; 2], context: &Context, _: &mut Rng) -> Vec<Change> {
+        vec![Change::CenterCrop(self.size.unwrap_or(context.size))]
     }
 
     fn output_size(&self, size: [usize; 2], target: usize) -> std::result::Result<[usize; 2], String> {

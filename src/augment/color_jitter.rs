@@ -80,7 +80,7 @@ type Make = fn(f64) -> Change;
 
 impl Augment for ColorJitter {
     /// As torchvision: the order of all four is drawn first, then the amount of each that is switched on.
-    fn changes(&self, _: [usize; 2], _: &Context, rng: &mut Rng) -> Option<Vec<Change>> {
+    fn changes(&self, _: [usize; 2], _: &Context, rng: &mut Rng) -> Vec<Change> {
         let order = rng.permutation(4);
         let [brightness, contrast, saturation] = [self.brightness, self.contrast, self.saturation].map(Amount::factors);
         let changes: [(Make, [f64; 2], f64); 4] = [
@@ -93,7 +93,7 @@ impl Augment for ColorJitter {
             let off = low == none && high == none;
             (!off).then(|| change(rng.range(low, high)))
         });
-        Some(order.into_iter().filter_map(|place| drawn[place]).collect())
+        order.into_iter().filter_map(|place| drawn[place].clone()).collect()
     }
 }
 

@@ -1,6 +1,6 @@
 use super::{
     Augment, Batch, Scope,
-    mixing::{Mix, Pairing, draw_share},
+    mixing::{Mix, Mixing, Pairing, draw_share},
 };
 use crate::tensor::Rng;
 use garde::Validate;
@@ -32,7 +32,7 @@ impl Default for Cutmix {
 }
 
 /// A part of an image, in pixels: from the first to before the last.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Area {
     pub x: [usize; 2],
     pub y: [usize; 2],
@@ -65,6 +65,17 @@ impl Area {
         1.0 - pixels as f64 / (width * height).max(1) as f64
     }
 
+    /// Puts all of another image of the same size there, by its nearest pixels, as torch's `interpolate(mode="nearest")`.
+    pub(super) fn paste_whole(&self, own: &mut [f32], other: &[f32], [width, height]: [usize; 2], channels: usize) {
+        let (columns, rows) = (nearest(width, self.x), nearest(height, self.y));
+        for (y, from_y) in (self.y[0]..).zip(&rows) {
+            for (x, from_x) in (self.x[0]..).zip(&columns) {
+                let (to, from) = ((y * width + x) * channels, (from_y * width + from_x) * channels);
+                own[to..to + channels].copy_from_slice(&other[from..from + channels]);
+            }
+        }
+    }
+
     /// Copies it from another image of the same width and channels.
     pub(super) fn paste(&self, own: &mut [f32], other: &[f32], width: usize, channels: usize) {
         for y in self.y[0]..self.y[1] {
@@ -74,12 +85,19 @@ impl Area {
     }
 }
 
+/// Which of `from` samples stands at each place of a span.
+fn nearest(from: usize, [first, end]: [usize; 2]) -> Vec<usize> {
+    let count = end - first;
+    let scale = from as f32 / count as f32;
+    (0..count).map(|at| ((at as f32 * scale) as usize).min(from - 1)).collect()
+}
+
 impl Augment for Cutmix {
     fn scope(&self) -> Scope {
         Scope::Batch
     }
 
-    fn mixes(&self, samples: usize, [width, height]: [usize; 2], rng: &mut Rng) -> Option<(Pairing, Vec<Mix>)> {
+    fn mixes(&self, samples: usize, [width, height]: [usize; 2], rng: &mut Rng) -> Vec<Mixing> {
         let mix = if rng.chance(self.p) {
             let share = draw_share(self.alpha, rng);
             let center = [rng.below(width), rng.below(height)];
@@ -88,7 +106,7 @@ impl Augment for Cutmix {
         } else {
             Mix::Nothing
         };
-        Some((self.pairing, vec![mix; samples]))
+        vec![(self.pairing, vec![mix; samples])]
     }
 }
 

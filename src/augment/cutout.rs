@@ -31,13 +31,13 @@ impl Default for Cutout {
 }
 
 impl Augment for Cutout {
-    fn changes(&self, size: [usize; 2], context: &Context, rng: &mut Rng) -> Option<Vec<Change>> {
+    fn changes(&self, size: [usize; 2], context: &Context, rng: &mut Rng) -> Vec<Change> {
         let fill = self.fill.unwrap_or_else(|| context.colour([0.0; 3]));
         let hole = |_| {
             let y = rng.below(size[1]);
             self.hole(size, [rng.below(size[0]), y], fill)
         };
-        Some((0..self.n_holes).map(hole).collect())
+        (0..self.n_holes).map(hole).collect()
     }
 }
 

@@ -1,11 +1,9 @@
 use super::{
-    Augment,
+    Augment, Context,
+    change::Change,
     span::{Span, within},
 };
-use crate::{
-    error::Result,
-    tensor::{Image, Interpolation, Rng, resize::resize},
-};
+use crate::tensor::{Interpolation, Rng};
 use garde::Validate;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -38,19 +36,16 @@ impl Default for Downscale {
 }
 
 impl Augment for Downscale {
-    fn sample(&self, image: &mut Image, rng: &mut Rng) -> Result<()> {
-        if rng.chance(self.p) {
-            *image = self.at(image, self.scale.draw(rng))?;
-        }
-        Ok(())
+    fn changes(&self, size: [usize; 2], _: &Context, rng: &mut Rng) -> Vec<Change> {
+        let changes = rng.chance(self.p).then(|| self.at(size, self.scale.draw(rng)));
+        changes.into_iter().flatten().collect()
     }
 }
 
 impl Downscale {
-    /// The image after a stay at this scale.
-    pub fn at(&self, image: &Image, scale: f64) -> Result<Image> {
-        let shrunk = |side: usize| ((side as f64 * scale).round_ties_even() as usize).max(1);
-        let small = resize(image, shrunk(image.width), shrunk(image.height), self.down)?;
-        resize(&small, image.width, image.height, self.up)
+    /// What brings an image of this width and height to a scale and back.
+    pub fn at(&self, size: [usize; 2], scale: f64) -> [Change; 2] {
+        let small = size.map(|side| ((side as f64 * scale).round_ties_even() as usize).max(1));
+        [Change::Resize(small, self.down), Change::Resize(size, self.up)]
     }
 }

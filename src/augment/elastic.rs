@@ -1,8 +1,5 @@
-use super::{Augment, frame::PaddingMode};
-use crate::{
-    error::Result,
-    tensor::{Image, Rng},
-};
+use super::{Augment, Context, change::Change, frame::PaddingMode};
+use crate::tensor::{Image, Rng};
 use garde::Validate;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -31,21 +28,26 @@ impl Default for Elastic {
 }
 
 impl Augment for Elastic {
-    fn sample(&self, image: &mut Image, rng: &mut Rng) -> Result<()> {
-        let count = image.width * image.height;
-        let [dx, dy] = [0, 1].map(|_| (0..count).map(|_| rng.range(-1.0, 1.0) as f32).collect());
-        self.displace(image, [dx, dy]);
-        Ok(())
+    fn changes(&self, [width, height]: [usize; 2], _: &Context, rng: &mut Rng) -> Vec<Change> {
+        let change = Change::Elastic(self.clone(), rng.clone());
+        rng.skip_uniforms(2 * width * height);
+        vec![change]
     }
 }
 
 impl Elastic {
+    /// Moves by noise of these random numbers: that along x first.
+    pub fn bend(&self, image: &mut Image, mut rng: Rng) {
+        let count = image.width * image.height;
+        let noise = [0, 1].map(|_| (0..count).map(|_| rng.range(-1.0, 1.0) as f32).collect());
+        self.displace(image, noise);
+    }
+
     /// Moves by this noise of -1..1 along x and along y, a value a pixel.
     pub fn displace(&self, image: &mut Image, noise: [Vec<f32>; 2]) {
         let kernel = self.kernel();
         let smooth = noise.map(|noise| blurred(noise, image.width, &kernel));
-        // A coordinate of grid_sample runs over two units from border to border.
-        let strength = self.alpha as f32 / 2.0;
+        let strength = self.strength();
         let source = image.clone();
         for (at, pixel) in image.pixels.as_chunks_mut::<3>().0.iter_mut().enumerate() {
             let x = (at % source.width) as f32 + smooth[0][at] * strength;
@@ -54,8 +56,13 @@ impl Elastic {
         }
     }
 
+    /// Pixels by noise: a coordinate of `grid_sample` runs over two units from border to border.
+    pub(super) fn strength(&self) -> f32 {
+        self.alpha as f32 / 2.0
+    }
+
     /// Weights of torchvision's `gaussian_blur` with the kernel size that `ElasticTransform` chooses.
-    fn kernel(&self) -> Vec<f32> {
+    pub(super) fn kernel(&self) -> Vec<f32> {
         if self.sigma == 0.0 {
             return vec![1.0];
         }

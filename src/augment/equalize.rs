@@ -22,7 +22,7 @@ impl Default for Equalize {
 }
 
 impl Augment for Equalize {
-    fn changes(&self, _: [usize; 2], _: &Context, rng: &mut Rng) -> Option<Vec<Change>> {
-        Some(rng.chance(self.p).then_some(Change::step(Op::Equalize, 0.0)).into_iter().collect())
+    fn changes(&self, _: [usize; 2], _: &Context, rng: &mut Rng) -> Vec<Change> {
+        rng.chance(self.p).then_some(Change::step(Op::Equalize, 0.0)).into_iter().collect()
     }
 }

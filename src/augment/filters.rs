@@ -59,7 +59,7 @@ pub fn gaussian_blur(image: &mut Image, kernel_size: usize, sigma: f64) {
 }
 
 /// Weights of a Gaussian at whole distances from its centre, summing to one.
-fn gaussian(size: usize, sigma: f64) -> Vec<f32> {
+pub(super) fn gaussian(size: usize, sigma: f64) -> Vec<f32> {
     let centre = (size as f64 - 1.0) / 2.0;
     let density = |at: usize| (-0.5 * ((at as f64 - centre) / sigma).powi(2)).exp();
     let sum: f64 = (0..size).map(density).sum();

@@ -1,11 +1,9 @@
 use super::{
-    Augment, filters,
+    Augment, Context,
+    change::Change,
     span::{Span, within},
 };
-use crate::{
-    error::Result,
-    tensor::{Image, Rng},
-};
+use crate::tensor::Rng;
 use garde::Validate;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -39,11 +37,10 @@ fn odd(size: &usize, _: &()) -> garde::Result {
 }
 
 impl Augment for GaussianBlur {
-    fn sample(&self, image: &mut Image, rng: &mut Rng) -> Result<()> {
-        if rng.chance(self.p) {
-            filters::gaussian_blur(image, self.kernel_size, self.sigma.draw(rng));
-        }
-        Ok(())
+    fn changes(&self, _: [usize; 2], _: &Context, rng: &mut Rng) -> Vec<Change> {
+        let kernel_size = self.kernel_size;
+        let blur = rng.chance(self.p).then(|| Change::Blur { kernel_size, sigma: self.sigma.draw(rng) });
+        blur.into_iter().collect()
     }
 
     fn check(&self, input_size: usize) -> std::result::Result<(), String> {

@@ -1,8 +1,5 @@
-use super::Augment;
-use crate::{
-    error::Result,
-    tensor::{Image, Rng},
-};
+use super::{Augment, Context, change::Change};
+use crate::tensor::{Image, Rng};
 use garde::Validate;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -33,20 +30,33 @@ impl Default for GaussianNoise {
 }
 
 impl Augment for GaussianNoise {
-    fn sample(&self, image: &mut Image, rng: &mut Rng) -> Result<()> {
-        if rng.chance(self.p) {
-            for values in image.pixels.chunks_mut(2) {
-                values.iter_mut().zip(rng.normals()).for_each(|(value, normal)| *value = self.add(*value, normal));
-            }
+    fn changes(&self, [width, height]: [usize; 2], _: &Context, rng: &mut Rng) -> Vec<Change> {
+        if !rng.chance(self.p) {
+            return Vec::new();
         }
-        Ok(())
+        let noise = Change::Noise(self.clone(), rng.clone());
+        rng.skip_normals((width * height * 3).div_ceil(2));
+        vec![noise]
     }
 }
 
 impl GaussianNoise {
+    /// Noise on every channel of every pixel, by these random numbers.
+    pub fn add_to(&self, image: &mut Image, mut rng: Rng) {
+        for values in image.pixels.chunks_mut(2) {
+            values.iter_mut().zip(rng.normals()).for_each(|(value, normal)| *value = self.add(*value, normal));
+        }
+    }
+
+    /// Mean and standard deviation in levels.
+    pub(super) fn levels(&self) -> [f32; 2] {
+        [self.mean, self.sigma].map(|share| (share * 255.0) as f32)
+    }
+
     /// A level with the noise that this standard normal number makes.
     pub fn add(&self, level: u8, normal: f64) -> u8 {
-        let noise = (self.mean * 255.0) as f32 + normal as f32 * (self.sigma * 255.0) as f32;
+        let [mean, sigma] = self.levels();
+        let noise = mean + normal as f32 * sigma;
         (f32::from(level) + noise.trunc()).clamp(0.0, 255.0) as u8
     }
 }

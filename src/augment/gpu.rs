@@ -1,114 +1,99 @@
-//! Batches made on a GPU from 8-bit images that lie there: changed, cut, normalized and mixed.
+//! Batches made on a GPU from 8-bit images that lie there: changed, normalized and mixed.
 
 use super::{
-    change::Change,
+    cutmix::Area,
+    encode::{Program, Room},
     mixing::{Mix, Pairing},
 };
-use crate::tensor::{
-    center_margin,
-    gpu::{Arg, Array, Grid, Queue, View, args},
-};
-use candle_core::{DType, Result, bail};
-use std::ops::Range;
+use crate::tensor::gpu::{Array, Grid, Queue, View, args};
+use candle_core::{DType, Result};
 
-/// Square images on a device, `(count, side, side, 3)` bytes.
+/// Square images on a device.
 #[derive(Clone, Copy)]
 pub struct Images<'a> {
+    /// `(count, side, side, 3)` bytes.
     pub bytes: View<'a>,
     pub side: usize,
 }
 
-/// What becomes of them.
-pub struct Recipe<'a> {
-    /// Which images, in the batch's order.
-    pub samples: &'a [usize],
-    /// The changes of each, all of which a GPU knows.
-    pub changes: &'a [Vec<[f64; super::change::WORDS]>],
-    /// Width and height in the end.
-    pub size: usize,
-    pub mean: [f32; 3],
-    pub std: [f32; 3],
+/// How images come out.
+#[derive(Clone, Copy)]
+pub enum Output<'a> {
+    /// As bytes.
+    Bytes,
+    /// Normalized by what [`levels`] made, in this type.
+    Normalized(View<'a>, DType),
 }
 
-/// Threads that share an image.
-const THREADS: u32 = 512;
-
-/// The normalized batch, `(count, size, size, 3)` of `dtype`.
-pub fn batch(queue: &Queue, images: Images, recipe: &Recipe, dtype: DType) -> Result<Array> {
-    let (count, size) = (recipe.samples.len(), recipe.size);
-    let samples: Vec<i64> = recipe.samples.iter().map(|&sample| sample as i64).collect();
-    let mut first = vec![0i64];
-    recipe.changes.iter().for_each(|changes| first.push(first[first.len() - 1] + changes.len() as i64));
-    // Bit by bit: the table holds f64, for which tensors on a device have another name.
-    let words: Vec<i64> =
-        recipe.changes.iter().flatten().flatten().map(|word| word.to_bits().cast_signed()).chain([0]).collect();
-    let [samples, first, words] = [queue.upload_i64(&samples)?, queue.upload_i64(&first)?, queue.upload_i64(&words)?];
-    let tables = queue.upload(&tables(recipe.mean, recipe.std))?;
-    let room = queue.array(2 * count * images.side * images.side * 3, DType::U8)?;
-    let out = queue.array((count, size, size, 3), dtype)?;
-    let grid = Grid::blocks([count, 1], [THREADS, 1]);
-    let arguments = args![images.bytes, &samples, &first, &words, &tables, &room, &out, images.side, size];
-    queue.launch("augment", dtype, grid, arguments)?;
-    Ok(out)
+/// What becomes of one of them: it must leave `size x size` pixels.
+pub struct Job<'a> {
+    /// Which image.
+    pub sample: usize,
+    pub program: &'a Program,
 }
 
-/// The middle of these images, normalized and otherwise as they are: `(count, size, size, 3)` of `dtype`.
-pub fn plain(
-    queue: &Queue,
-    images: Images,
-    samples: Range<usize>,
-    size: usize,
-    [mean, std]: [[f32; 3]; 2],
-    dtype: DType,
-) -> Result<Array> {
-    let (count, side) = (samples.len(), images.side);
-    if samples.end * side * side * 3 > images.bytes.count() || size > side {
-        bail!("no images {samples:?} of {size} pixels in {:?}", images.bytes.shape)
-    }
-    let first = Arg::Address(images.bytes.address + (samples.start * side * side * 3) as u64);
-    let tables = queue.upload(&tables(mean, std))?;
-    let out = queue.array((count, size, size, 3), dtype)?;
-    let arguments = args![first, &tables, &out, count, side, size, center_margin(side, size)];
-    queue.launch("normalize_images", dtype, Grid::over(count * size * size), arguments)?;
-    Ok(out)
+/// Threads that share an image of this side: whole warps, some pixels for each.
+fn threads(side: usize) -> u32 {
+    const MOST: usize = 1024;
+    (side * side / 8).next_multiple_of(32).clamp(64, MOST) as u32
 }
 
-/// `(level / 255 - mean) / std` of every level of every channel.
-fn tables(mean: [f32; 3], std: [f32; 3]) -> Vec<f32> {
+/// What each level of each channel is after normalization, `(level / 255 - mean) / std`, as [`super::normalize`].
+pub fn levels(queue: &Queue, mean: [f32; 3], std: [f32; 3]) -> Result<Array> {
     let value = |channel: usize, level: usize| (level as f32 / 255.0 - mean[channel]) / std[channel];
-    (0..3).flat_map(|channel| (0..256).map(move |level| value(channel, level))).collect()
+    queue.upload(&(0..3).flat_map(|channel| (0..256).map(move |level| value(channel, level))).collect::<Vec<f32>>())
+}
+
+/// The batch, `(jobs, size, size, 3)`.
+pub fn batch(queue: &Queue, images: Images, jobs: &[Job], size: usize, output: Output) -> Result<Array> {
+    let count = jobs.len();
+    let whole = Room { canvas: images.side * images.side * 3, ..Default::default() };
+    let room = jobs.iter().fold(whole, |room, job| room.and(job.program.room));
+    let Room { canvas, notes, kept } = room.aligned();
+    let table = queue.upload_i64(&table(jobs))?;
+    let place = queue.array(count * (2 * canvas + notes + kept), DType::U8)?;
+    // Kernels are compiled for what networks compute in; bytes come from any of them.
+    let (levels, dtype, kernel) = match output {
+        Output::Bytes => (None, DType::U8, DType::F32),
+        Output::Normalized(levels, dtype) => (Some(levels), dtype, dtype),
+    };
+    let out = queue.array((count, size, size, 3), dtype)?;
+    let grid = Grid::blocks([count, 1], [threads(images.side), 1]);
+    let arguments = args![images.bytes, &table, levels, &place, &out, images.side, size, canvas, notes, kept];
+    queue.launch("augment", kernel, grid, arguments)?;
+    Ok(out)
+}
+
+/// Which image each is made of, where the words of each begin, their end, and the words: doubles, bit by bit, for which
+/// tensors on a device have another name.
+fn table(jobs: &[Job]) -> Vec<i64> {
+    let mut table: Vec<i64> = jobs.iter().map(|job| job.sample as i64).collect();
+    let mut begin = 0;
+    table.push(begin);
+    for job in jobs {
+        begin += job.program.words.len() as i64;
+        table.push(begin);
+    }
+    table.extend(jobs.iter().flat_map(|job| &job.program.words).map(|word| word.to_bits().cast_signed()));
+    table
 }
 
 /// The images mixed with their partners.
 pub fn mix(queue: &Queue, x: View, pairing: Pairing, mixes: &[Mix]) -> Result<Array> {
     let (samples, size, _, channels) = x.shape.dims4()?;
-    let rows = mixes.iter().enumerate().flat_map(|(sample, mix)| {
-        let partner = pairing.partner(sample, samples) as f32;
-        match *mix {
-            Mix::Nothing => [partner, 1.0, 0.0, 0.0, 0.0, 0.0],
-            Mix::Average(share) => [partner, share as f32, 0.0, 0.0, 0.0, 0.0],
-            Mix::Paste(share, area) => {
-                let [left, right, top, bottom] = [area.x[0], area.x[1], area.y[0], area.y[1]].map(|at| at as f32);
-                [partner, share as f32, left, right, top, bottom]
-            }
-        }
-    });
-    let table = queue.upload(&rows.collect::<Vec<f32>>())?;
+    let row = |(sample, mix): (usize, &Mix)| {
+        let (kind, share, Area { x, y }) = match *mix {
+            Mix::Nothing => (0.0, 1.0, Area::default()),
+            Mix::Average(share) => (0.0, share, Area::default()),
+            Mix::Paste(share, area) => (1.0, share, area),
+            Mix::Shrink(share, area) => (2.0, share, area),
+        };
+        let [left, right, top, bottom] = [x[0], x[1], y[0], y[1]].map(|at| at as f32);
+        [pairing.partner(sample, samples) as f32, kind, share as f32, (1.0 - share) as f32, left, right, top, bottom]
+    };
+    let table = queue.upload(&mixes.iter().enumerate().flat_map(row).collect::<Vec<f32>>())?;
     let y = queue.array(x.shape.clone(), x.dtype)?;
     let arguments = args![x, &table, &y, samples, size, channels];
     queue.launch("mix_images", x.dtype, Grid::over(x.count()), arguments)?;
     Ok(y)
-}
-
-/// The changes as a GPU reads them, to an image of this side; `None` where one is for the CPU alone.
-pub fn encode(changes: &[Change], side: usize) -> Option<Vec<[f64; super::change::WORDS]>> {
-    let mut size = [side; 2];
-    changes
-        .iter()
-        .map(|change| {
-            let words = change.encode(size);
-            size = change.size(size);
-            words
-        })
-        .collect()
 }

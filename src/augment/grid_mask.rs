@@ -1,11 +1,9 @@
 use super::{
     Augment, Context,
+    change::Change,
     warp::{self, Filter},
 };
-use crate::{
-    error::Result,
-    tensor::{Image, Rng},
-};
+use crate::tensor::{Image, Rng};
 use garde::Validate;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -67,22 +65,31 @@ pub struct Grid {
 }
 
 impl Augment for GridMask {
-    fn sample_in(&self, image: &mut Image, context: &Context, rng: &mut Rng) -> Result<()> {
-        if rng.chance(self.p) {
-            let d = self.d[0] + rng.below((self.d[1] - self.d[0]).max(1));
-            let grid = Grid { d, start: [rng.below(d), rng.below(d)], angle: rng.below(self.rotate) };
-            self.erase(image, grid, self.fill.unwrap_or_else(|| context.colour([0.0; 3])));
+    fn changes(&self, _: [usize; 2], context: &Context, rng: &mut Rng) -> Vec<Change> {
+        if !rng.chance(self.p) {
+            return Vec::new();
         }
-        Ok(())
+        let d = self.d[0] + rng.below((self.d[1] - self.d[0]).max(1));
+        let grid = Grid { d, start: [rng.below(d), rng.below(d)], angle: rng.below(self.rotate) };
+        vec![Change::Grid(self.clone(), grid, self.fill.unwrap_or_else(|| context.colour([0.0; 3])))]
     }
 }
 
 impl GridMask {
+    /// The size of the grid of an image of this size: larger, so that a turn leaves no corner bare.
+    pub(super) fn canvas(&self, size: [usize; 2]) -> [usize; 2] {
+        size.map(|length| length * 3 / 2)
+    }
+
+    /// The width of a bar, in pixels.
+    pub(super) fn bar(&self, grid: Grid) -> usize {
+        (grid.d as f64 * self.ratio + 0.5) as usize
+    }
+
     /// Erases this grid.
     pub fn erase(&self, image: &mut Image, grid: Grid, fill: [u8; 3]) {
-        // Larger than the image, so that a turn leaves no corner bare.
-        let [width, height] = [image.width, image.height].map(|length| length * 3 / 2);
-        let bar = (grid.d as f64 * self.ratio + 0.5) as usize;
+        let [width, height] = self.canvas([image.width, image.height]);
+        let bar = self.bar(grid);
         let in_bar = |start: usize| move |at: usize| (at + grid.d - start) % grid.d < bar;
         let rows: Vec<bool> = (0..height).map(in_bar(grid.start[0])).collect();
         let columns: Vec<bool> = (0..width).map(in_bar(grid.start[1])).collect();

@@ -1,5 +1,6 @@
 use super::{
-    Augment,
+    Augment, Context,
+    change::Change,
     span::{Span, within},
 };
 use crate::{
@@ -33,11 +34,8 @@ impl Default for JpegCompression {
 }
 
 impl Augment for JpegCompression {
-    fn sample(&self, image: &mut Image, rng: &mut Rng) -> Result<()> {
-        if rng.chance(self.p) {
-            through_jpeg(image, self.quality.draw(rng) as u8)?;
-        }
-        Ok(())
+    fn changes(&self, _: [usize; 2], _: &Context, rng: &mut Rng) -> Vec<Change> {
+        rng.chance(self.p).then(|| Change::Jpeg(self.quality.draw(rng) as u8)).into_iter().collect()
     }
 }
 

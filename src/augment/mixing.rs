@@ -34,14 +34,19 @@ pub enum Mix {
     Average(f64),
     /// Its target keeps this share; its partner stands in the box.
     Paste(f64, Area),
+    /// Likewise, but all of its partner, made to fit.
+    Shrink(f64, Area),
 }
+
+/// Which images of a batch meet, and how each is mixed.
+pub type Mixing = (Pairing, Vec<Mix>);
 
 impl Mix {
     /// The share of its own target.
     fn share(self) -> f64 {
         match self {
             Self::Nothing => 1.0,
-            Self::Average(share) | Self::Paste(share, _) => share,
+            Self::Average(share) | Self::Paste(share, _) | Self::Shrink(share, _) => share,
         }
     }
 }
@@ -54,24 +59,15 @@ pub fn draw_share(alpha: f64, rng: &mut Rng) -> f64 {
 impl Batch<'_> {
     /// Mixes each image and its target as told.
     pub fn mix(&mut self, pairing: Pairing, mixes: &[Mix]) {
-        let (width, channels) = (self.width, self.channels());
-        self.mix_images(pairing, |sample, own, other| match mixes[sample] {
+        let (size, channels) = ([self.width, self.height], self.channels());
+        let values = self.height * self.width * channels;
+        pair_rows(self.images, values, self.samples, pairing, |sample, own, other| match mixes[sample] {
             Mix::Nothing => {}
             Mix::Average(share) => average(own, other, share),
-            Mix::Paste(_, area) => area.paste(own, other, width, channels),
+            Mix::Paste(_, area) => area.paste(own, other, size[0], channels),
+            Mix::Shrink(_, area) => area.paste_whole(own, other, size, channels),
         });
-        self.mix_targets(pairing, |sample| mixes[sample].share());
-    }
-
-    /// Changes every image, given its place and its unchanged partner.
-    pub(super) fn mix_images(&mut self, pairing: Pairing, mix: impl Fn(usize, &mut [f32], &[f32]) + Sync) {
-        let size = self.height * self.width * self.channels();
-        pair_rows(self.images, size, self.samples, pairing, mix);
-    }
-
-    /// `share * own + (1 - share) * partner's`, with the share of each place.
-    pub(super) fn mix_targets(&mut self, pairing: Pairing, share: impl Fn(usize) -> f64 + Sync) {
-        pair_rows(self.targets, self.classes, self.samples, pairing, |at, own, other| average(own, other, share(at)));
+        mix_targets(self.targets, self.classes, pairing, mixes);
     }
 }
 

@@ -1,6 +1,6 @@
 use super::{
     Augment, Batch, Scope,
-    mixing::{Mix, Pairing, draw_share},
+    mixing::{Mix, Mixing, Pairing, draw_share},
 };
 use crate::tensor::Rng;
 use garde::Validate;
@@ -36,9 +36,9 @@ impl Augment for Mixup {
         Scope::Batch
     }
 
-    fn mixes(&self, samples: usize, _: [usize; 2], rng: &mut Rng) -> Option<(Pairing, Vec<Mix>)> {
+    fn mixes(&self, samples: usize, _: [usize; 2], rng: &mut Rng) -> Vec<Mixing> {
         let mix = if rng.chance(self.p) { Mix::Average(draw_share(self.alpha, rng)) } else { Mix::Nothing };
-        Some((self.pairing, vec![mix; samples]))
+        vec![(self.pairing, vec![mix; samples])]
     }
 }
 

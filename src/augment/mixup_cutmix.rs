@@ -1,7 +1,7 @@
 use super::{
     Augment, Scope,
     cutmix::Area,
-    mixing::{Mix, Pairing, draw_share},
+    mixing::{Mix, Mixing, Pairing, draw_share},
 };
 use crate::tensor::Rng;
 use garde::Validate;
@@ -62,8 +62,8 @@ impl Augment for MixupCutmix {
         Scope::Batch
     }
 
-    fn mixes(&self, samples: usize, size: [usize; 2], rng: &mut Rng) -> Option<(Pairing, Vec<Mix>)> {
-        Some((Pairing::Flip, self.draw(samples, size, rng)))
+    fn mixes(&self, samples: usize, size: [usize; 2], rng: &mut Rng) -> Vec<Mixing> {
+        vec![(Pairing::Flip, self.draw(samples, size, rng))]
     }
 }
 

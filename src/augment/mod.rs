@@ -2,6 +2,7 @@
 
 mod auto_augment_policies;
 pub mod change;
+pub mod encode;
 pub mod filters;
 pub mod frame;
 pub mod gpu;
@@ -20,7 +21,7 @@ use crate::{
     tensor::{Image, Key, Rng},
 };
 use change::Change;
-use mixing::{Mix, Pairing};
+use mixing::Mixing;
 
 /// A batch after normalization: what mixing augmentations work on.
 pub struct Batch<'a> {
@@ -51,11 +52,15 @@ pub struct Context<'a> {
 impl Context<'_> {
     /// The 8-bit colour that is nearest to these values after normalization.
     fn colour(&self, normalized: [f64; 3]) -> [u8; 3] {
-        std::array::from_fn(|channel| {
-            let value = normalized[channel] * f64::from(self.std[channel]) + f64::from(self.mean[channel]);
-            (value * 255.0).round() as u8
-        })
+        byte_colour(normalized, self.mean, self.std)
     }
+}
+
+fn byte_colour(normalized: [f64; 3], mean: [f32; 3], std: [f32; 3]) -> [u8; 3] {
+    std::array::from_fn(|channel| {
+        let value = normalized[channel] * f64::from(std[channel]) + f64::from(mean[channel]);
+        (value * 255.0).round() as u8
+    })
 }
 
 impl Batch<'_> {
@@ -74,49 +79,46 @@ pub enum Scope {
     Batch,
 }
 
-/// One augmentation. Implement one method of its scope, the first that fits; those of the other are never called.
+/// One augmentation. Implement the method of its scope; what else is here follows from it.
 pub trait Augment: Send + Sync {
     fn scope(&self) -> Scope {
         Scope::Sample
     }
 
-    /// The changes to an image of this width and height; with them a GPU can do what the CPU does. `None` where an
-    /// augmentation can only be told by what it does ([`Augment::sample`]).
-    fn changes(&self, _size: [usize; 2], _context: &Context, _rng: &mut Rng) -> Option<Vec<Change>> {
-        None
+    /// The changes to an image of this width and height, whatever device makes them; `rng` depends only on (seed, epoch,
+    /// sample, place in the list).
+    fn changes(&self, _size: [usize; 2], _context: &Context, _rng: &mut Rng) -> Vec<Change> {
+        Vec::new()
     }
 
-    /// Changes one image; `rng` depends only on (seed, epoch, sample, place in the list).
+    /// How a batch's images of this width and height are mixed with each other, one way after the other; `rng` depends
+    /// only on (seed, epoch, batch, place in the list).
+    fn mixes(&self, _samples: usize, _size: [usize; 2], _rng: &mut Rng) -> Vec<Mixing> {
+        Vec::new()
+    }
+
+    /// Changes one image that belongs to no class and no list.
+    ///
+    /// # Errors
+    /// Where a codec fails.
     fn sample(&self, image: &mut Image, rng: &mut Rng) -> Result<()> {
         let nothing = Context { class: 0, classes: &[], size: image.width, mean: [0.0; 3], std: [1.0; 3] };
-        let changes = self.changes([image.width, image.height], &nothing, rng);
-        changes.unwrap_or_default().iter().for_each(|change| change.apply(image));
-        Ok(())
+        self.sample_in(image, &nothing, rng)
     }
 
-    /// [`Augment::sample`] for what needs to know more than the image, or holds others that may.
+    /// Changes one image on the CPU.
+    ///
+    /// # Errors
+    /// Where a codec fails.
     fn sample_in(&self, image: &mut Image, context: &Context, rng: &mut Rng) -> Result<()> {
-        match self.changes([image.width, image.height], context, rng) {
-            None => self.sample(image, rng),
-            Some(changes) => {
-                changes.iter().for_each(|change| change.apply(image));
-                Ok(())
-            }
-        }
+        let changes = self.changes([image.width, image.height], context, rng);
+        changes.iter().try_for_each(|change| change.apply(image))
     }
 
-    /// How each of a batch's images of this width and height is mixed with another; with it a GPU can do what the CPU
-    /// does. `None` where an augmentation can only be told by what it does ([`Augment::batch`]).
-    fn mixes(&self, _samples: usize, _size: [usize; 2], _rng: &mut Rng) -> Option<(Pairing, Vec<Mix>)> {
-        None
-    }
-
-    /// Changes one batch; `rng` depends only on (seed, step, place in the list).
-    fn batch(&self, batch: &mut Batch, rng: &mut Rng) -> Result<()> {
-        if let Some((pairing, mixes)) = self.mixes(batch.samples, [batch.width, batch.height], rng) {
-            batch.mix(pairing, &mixes);
-        }
-        Ok(())
+    /// Changes one batch on the CPU.
+    fn batch(&self, batch: &mut Batch, rng: &mut Rng) {
+        let mixes = self.mixes(batch.samples, [batch.width, batch.height], rng);
+        mixes.iter().for_each(|(pairing, mixes)| batch.mix(*pairing, mixes));
     }
 
     /// The width and height that are left of images of `size`, or why it cannot work on them. `target` is `input.size`.
@@ -184,26 +186,24 @@ pub fn sample(list: &[AugmentSpec], image: &mut Image, context: &Context, key: K
     entries(list, Scope::Sample, key).try_for_each(|(augment, mut rng)| augment.sample_in(image, context, &mut rng))
 }
 
-/// What [`sample`] does to an image of this width and height; `None` where an entry does not say.
-pub fn changes(list: &[AugmentSpec], size: [usize; 2], context: &Context, key: Key) -> Option<Vec<Change>> {
-    let mut all = Vec::new();
-    entries(list, Scope::Sample, key).try_fold(size, |size, (augment, mut rng)| {
-        let changes = augment.changes(size, context, &mut rng)?;
-        let size = changes.iter().fold(size, |size, change| change.size(size));
-        all.extend(changes);
-        Some(size)
-    })?;
-    Some(all)
+/// What [`sample`] does to an image of this width and height.
+pub fn changes(list: &[AugmentSpec], size: [usize; 2], context: &Context, key: Key) -> Vec<Change> {
+    let mut all: Vec<Change> = Vec::new();
+    for (augment, mut rng) in entries(list, Scope::Sample, key) {
+        let left = change::size_after(&all, size);
+        all.extend(augment.changes(left, context, &mut rng));
+    }
+    all
 }
 
-/// What [`batch`] does to images of this width and height, one entry after the other; `None` where an entry does not say.
-pub fn mixes(list: &[AugmentSpec], samples: usize, size: [usize; 2], key: Key) -> Option<Vec<(Pairing, Vec<Mix>)>> {
-    entries(list, Scope::Batch, key).map(|(augment, mut rng)| augment.mixes(samples, size, &mut rng)).collect()
+/// What [`batch`] does to images of this width and height, one way after the other.
+pub fn mixes(list: &[AugmentSpec], samples: usize, size: [usize; 2], key: Key) -> Vec<Mixing> {
+    entries(list, Scope::Batch, key).flat_map(|(augment, mut rng)| augment.mixes(samples, size, &mut rng)).collect()
 }
 
 /// Applies the list's batch-wise entries to one batch. `key` is the batch's, by (seed, epoch, batch).
-pub fn batch(list: &[AugmentSpec], batch: &mut Batch, key: Key) -> Result<()> {
-    entries(list, Scope::Batch, key).try_for_each(|(augment, mut rng)| augment.batch(batch, &mut rng))
+pub fn batch(list: &[AugmentSpec], batch: &mut Batch, key: Key) {
+    entries(list, Scope::Batch, key).for_each(|(augment, mut rng)| augment.batch(batch, &mut rng));
 }
 
 /// The entries of one scope, each with the random numbers of its place.

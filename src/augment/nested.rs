@@ -1,10 +1,10 @@
 //! What entries that hold a list of other entries share.
 
-use super::{AugmentSpec, Context, Scope, change::Change};
-use crate::{
-    error::Result,
-    tensor::{Image, Rng},
+use super::{
+    AugmentSpec, Context, Scope,
+    change::{self, Change},
 };
+use crate::tensor::Rng;
 
 /// A list works on single images or on batches, not on both.
 pub fn one_scope(entries: &[AugmentSpec], _: &()) -> garde::Result {
@@ -22,26 +22,14 @@ pub fn scope(entries: &[AugmentSpec]) -> Scope {
     entries.first().map_or(Scope::Sample, |entry| entry.as_dyn().scope())
 }
 
-/// Applies every entry in order.
-pub fn sample_all(entries: &[AugmentSpec], image: &mut Image, context: &Context, rng: &mut Rng) -> Result<()> {
-    entries.iter().try_for_each(|entry| entry.as_dyn().sample_in(image, context, rng))
-}
-
 /// The changes of every entry in order.
-pub fn changes_of_all(
-    entries: &[AugmentSpec],
-    size: [usize; 2],
-    context: &Context,
-    rng: &mut Rng,
-) -> Option<Vec<Change>> {
-    let mut all = Vec::new();
-    entries.iter().try_fold(size, |size, entry| {
-        let changes = entry.as_dyn().changes(size, context, rng)?;
-        let size = changes.iter().fold(size, |size, change| change.size(size));
-        all.extend(changes);
-        Some(size)
-    })?;
-    Some(all)
+pub fn changes_of_all(entries: &[AugmentSpec], size: [usize; 2], context: &Context, rng: &mut Rng) -> Vec<Change> {
+    let mut all: Vec<Change> = Vec::new();
+    for entry in entries {
+        let left = change::size_after(&all, size);
+        all.extend(entry.as_dyn().changes(left, context, rng));
+    }
+    all
 }
 
 /// The size that the list leaves, one entry after the other.

@@ -1,13 +1,8 @@
 use super::{
-    Augment, AugmentSpec, Batch, Context, Scope,
-    change::Change,
-    mixing::{Mix, Pairing},
-    nested, random_horizontal_flip, random_vertical_flip,
+    Augment, AugmentSpec, Context, Scope, change::Change, mixing::Mixing, nested, random_horizontal_flip,
+    random_vertical_flip,
 };
-use crate::{
-    error::Result,
-    tensor::{Image, Rng},
-};
+use crate::tensor::Rng;
 use garde::Validate;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -39,20 +34,12 @@ impl Augment for OneOf {
         nested::scope(&self.0)
     }
 
-    fn sample_in(&self, image: &mut Image, context: &Context, rng: &mut Rng) -> Result<()> {
-        self.pick(rng).map_or(Ok(()), |entry| entry.sample_in(image, context, rng))
+    fn changes(&self, size: [usize; 2], context: &Context, rng: &mut Rng) -> Vec<Change> {
+        self.pick(rng).map_or(Vec::new(), |entry| entry.changes(size, context, rng))
     }
 
-    fn changes(&self, size: [usize; 2], context: &Context, rng: &mut Rng) -> Option<Vec<Change>> {
-        self.pick(rng).map_or(Some(Vec::new()), |entry| entry.changes(size, context, rng))
-    }
-
-    fn mixes(&self, samples: usize, size: [usize; 2], rng: &mut Rng) -> Option<(Pairing, Vec<Mix>)> {
-        self.pick(rng)?.mixes(samples, size, rng)
-    }
-
-    fn batch(&self, batch: &mut Batch, rng: &mut Rng) -> Result<()> {
-        self.pick(rng).map_or(Ok(()), |entry| entry.batch(batch, rng))
+    fn mixes(&self, samples: usize, size: [usize; 2], rng: &mut Rng) -> Vec<Mixing> {
+        self.pick(rng).map_or(Vec::new(), |entry| entry.mixes(samples, size, rng))
     }
 
     /// Every entry must leave the same size.

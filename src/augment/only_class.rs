@@ -1,8 +1,5 @@
 use super::{Augment, AugmentSpec, Context, Scope, change::Change, nested, random_horizontal_flip};
-use crate::{
-    error::Result,
-    tensor::{Image, Rng},
-};
+use crate::tensor::Rng;
 use garde::Validate;
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
@@ -61,17 +58,10 @@ impl Class {
 }
 
 impl Augment for OnlyClass {
-    fn sample_in(&self, image: &mut Image, context: &Context, rng: &mut Rng) -> Result<()> {
-        match self.class.is(context.class, context.classes) {
-            true => nested::sample_all(&self.augment, image, context, rng),
-            false => Ok(()),
-        }
-    }
-
-    fn changes(&self, size: [usize; 2], context: &Context, rng: &mut Rng) -> Option<Vec<Change>> {
+    fn changes(&self, size: [usize; 2], context: &Context, rng: &mut Rng) -> Vec<Change> {
         match self.class.is(context.class, context.classes) {
             true => nested::changes_of_all(&self.augment, size, context, rng),
-            false => Some(Vec::new()),
+            false => Vec::new(),
         }
     }
 

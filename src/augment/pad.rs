@@ -1,11 +1,5 @@
-use super::{
-    Augment,
-    frame::{self, PaddingMode},
-};
-use crate::{
-    error::Result,
-    tensor::{Image, Rng},
-};
+use super::{Augment, Context, change::Change, frame::PaddingMode};
+use crate::tensor::Rng;
 use garde::Validate;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -33,9 +27,8 @@ impl Default for Pad {
 }
 
 impl Augment for Pad {
-    fn sample(&self, image: &mut Image, _: &mut Rng) -> Result<()> {
-        *image = frame::pad(image, [self.padding; 2], self.padding_mode, self.fill);
-        Ok(())
+    fn changes(&self, _: [usize; 2], _: &Context, _: &mut Rng) -> Vec<Change> {
+        vec![Change::Pad { margin: [self.padding; 2], mode: self.padding_mode, fill: self.fill }]
     }
 
     fn output_size(&self, size: [usize; 2], _: usize) -> std::result::Result<[usize; 2], String> {

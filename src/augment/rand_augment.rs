@@ -92,8 +92,8 @@ impl RandAugment {
 }
 
 impl Augment for RandAugment {
-    fn changes(&self, size: [usize; 2], _: &Context, rng: &mut Rng) -> Option<Vec<Change>> {
-        Some(self.draw(size, rng).into_iter().map(|(step, canvas)| Change::Step(step, canvas)).collect())
+    fn changes(&self, size: [usize; 2], _: &Context, rng: &mut Rng) -> Vec<Change> {
+        self.draw(size, rng).into_iter().map(|(step, canvas)| Change::Step(step, canvas)).collect()
     }
 
     fn check(&self, _input_size: usize) -> std::result::Result<(), String> {

@@ -54,8 +54,8 @@ impl Default for RandomAffine {
 }
 
 impl Augment for RandomAffine {
-    fn changes(&self, size: [usize; 2], _: &Context, rng: &mut Rng) -> Option<Vec<Change>> {
-        Some(vec![Change::Warp(self.draw(size, rng).map(size), self.interpolation, self.fill)])
+    fn changes(&self, size: [usize; 2], _: &Context, rng: &mut Rng) -> Vec<Change> {
+        vec![Change::Warp(self.draw(size, rng).map(size), self.interpolation, self.fill)]
     }
 }
 

@@ -1,11 +1,9 @@
 use super::{
     Augment, Context,
+    change::{self, Change},
     frame::{self, PaddingMode},
 };
-use crate::{
-    error::Result,
-    tensor::{Image, Rng},
-};
+use crate::tensor::Rng;
 use garde::Validate;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -35,18 +33,17 @@ pub struct RandomCrop {
 }
 
 impl Augment for RandomCrop {
-    fn sample_in(&self, image: &mut Image, context: &Context, rng: &mut Rng) -> Result<()> {
+    fn changes(&self, size: [usize; 2], context: &Context, rng: &mut Rng) -> Vec<Change> {
         let side = self.size.unwrap_or(context.size);
-        for margin in [[self.padding; 2], self.needed([image.width, image.height].map(|s| s + 2 * self.padding), side)]
-        {
-            if margin != [0, 0] {
-                *image = frame::pad(image, margin, self.padding_mode, self.fill);
-            }
-        }
-        let y = rng.below(image.height.saturating_sub(side) + 1);
-        let x = rng.below(image.width.saturating_sub(side) + 1);
-        image.crop([x, y], [side; 2]);
-        Ok(())
+        let wide = size.map(|length| length + 2 * self.padding);
+        let margins = [[self.padding; 2], self.needed(wide, side)].into_iter().filter(|margin| *margin != [0, 0]);
+        let (mode, fill) = (self.padding_mode, self.fill);
+        let mut changes: Vec<Change> = margins.map(|margin| Change::Pad { margin, mode, fill }).collect();
+        let [width, height] = change::size_after(&changes, size);
+        let y = rng.below(height.saturating_sub(side) + 1);
+        let x = rng.below(width.saturating_sub(side) + 1);
+        changes.push(Change::Crop { corner: [x, y], size: [side; 2] });
+        changes
     }
 
     fn output_size(&self, size: [usize; 2], target: usize) -> std::result::Result<[usize; 2], String> {

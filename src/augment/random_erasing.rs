@@ -1,8 +1,5 @@
-use super::{Augment, Context, change::Change};
-use crate::{
-    error::Result,
-    tensor::{Image, Rng},
-};
+use super::{Augment, Context, byte_colour, change::Change};
+use crate::tensor::Rng;
 use garde::Validate;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -65,38 +62,18 @@ impl Default for RandomErasing {
 }
 
 impl Augment for RandomErasing {
-    /// Boxes of one colour each; of pixels of their own only the CPU knows.
-    fn changes(&self, size: [usize; 2], context: &Context, rng: &mut Rng) -> Option<Vec<Change>> {
-        let one_colour = self.mode != Filling::Pixel;
-        let fill = |[corner, size]: [[usize; 2]; 2], rng: &mut Rng| {
-            self.colour(context, rng).map(|colour| Change::Fill { corner, size, colour })
-        };
-        one_colour.then(|| self.boxes(size, rng, fill).into_iter().flatten().collect())
-    }
-
-    fn sample_in(&self, image: &mut Image, context: &Context, rng: &mut Rng) -> Result<()> {
-        self.boxes([image.width, image.height], rng, |[corner, size], rng| {
-            self.erase(image, corner, size, context, rng);
-        });
-        Ok(())
-    }
-}
-
-impl RandomErasing {
-    /// What `each` makes of every box that is drawn for an image of this size.
-    fn boxes<T>(
-        &self,
-        size: [usize; 2],
-        rng: &mut Rng,
-        mut each: impl FnMut([[usize; 2]; 2], &mut Rng) -> T,
-    ) -> Vec<T> {
+    fn changes(&self, size: [usize; 2], context: &Context, rng: &mut Rng) -> Vec<Change> {
         if !rng.chance(self.p) {
             return Vec::new();
         }
         let count = self.count[0] + rng.below(self.count[1] - self.count[0] + 1);
-        (0..count).filter_map(|_| self.part(size, count, rng).map(|part| each(part, rng))).collect()
+        (0..count)
+            .filter_map(|_| self.part(size, count, rng).map(|[corner, size]| self.erase(corner, size, context, rng)))
+            .collect()
     }
+}
 
+impl RandomErasing {
     /// The corner and the size of a box, one of `count`; `None` where ten tries found none that fits.
     pub fn part(&self, [width, height]: [usize; 2], count: usize, rng: &mut Rng) -> Option<[[usize; 2]; 2]> {
         (0..10).find_map(|_| {
@@ -111,32 +88,30 @@ impl RandomErasing {
     }
 
     /// Fills a box that lies within the image.
-    pub fn erase(&self, image: &mut Image, corner: [usize; 2], size: [usize; 2], context: &Context, rng: &mut Rng) {
-        match self.colour(context, rng) {
-            Some(colour) => Change::Fill { corner, size, colour }.apply(image),
-            None => scatter(image, corner, size, || random_colour(context, rng)),
-        }
-    }
-
-    /// The colour of a box; `None` where each pixel has its own.
-    fn colour(&self, context: &Context, rng: &mut Rng) -> Option<[u8; 3]> {
-        match self.mode {
-            Filling::Const => Some(self.value.unwrap_or_else(|| context.colour([0.0; 3]))),
-            Filling::Rand => Some(random_colour(context, rng)),
-            Filling::Pixel => None,
-        }
+    pub fn erase(&self, corner: [usize; 2], size: [usize; 2], context: &Context, rng: &mut Rng) -> Change {
+        let colours = Colours { mean: context.mean, std: context.std };
+        let colour = match self.mode {
+            Filling::Const => self.value.unwrap_or_else(|| context.colour([0.0; 3])),
+            Filling::Rand => colours.draw(rng),
+            Filling::Pixel => {
+                let start = rng.clone();
+                rng.skip_normals(size[0] * size[1] * 3);
+                return Change::Scatter { corner, size, colours, rng: start };
+            }
+        };
+        Change::Fill { corner, size, colour }
     }
 }
 
-/// Standard normal after normalization.
-fn random_colour(context: &Context, rng: &mut Rng) -> [u8; 3] {
-    context.colour(std::array::from_fn(|_| rng.normal()))
+/// Random colours: standard normal after normalization by these.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Colours {
+    pub mean: [f32; 3],
+    pub std: [f32; 3],
 }
 
-fn scatter(image: &mut Image, [x, y]: [usize; 2], [w, h]: [usize; 2], mut colour: impl FnMut() -> [u8; 3]) {
-    for row in y..y + h {
-        let start = (row * image.width + x) * 3;
-        let pixels = image.pixels[start..start + w * 3].as_chunks_mut::<3>().0;
-        pixels.iter_mut().for_each(|pixel| *pixel = colour());
+impl Colours {
+    pub fn draw(&self, rng: &mut Rng) -> [u8; 3] {
+        byte_colour(std::array::from_fn(|_| rng.normal()), self.mean, self.std)
     }
 }

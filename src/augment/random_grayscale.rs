@@ -22,7 +22,7 @@ impl Default for RandomGrayscale {
 }
 
 impl Augment for RandomGrayscale {
-    fn changes(&self, _: [usize; 2], _: &Context, rng: &mut Rng) -> Option<Vec<Change>> {
-        Some(rng.chance(self.p).then_some(Change::Grayscale).into_iter().collect())
+    fn changes(&self, _: [usize; 2], _: &Context, rng: &mut Rng) -> Vec<Change> {
+        rng.chance(self.p).then_some(Change::Grayscale).into_iter().collect()
     }
 }

@@ -21,7 +21,7 @@ impl Default for RandomHorizontalFlip {
 }
 
 impl Augment for RandomHorizontalFlip {
-    fn changes(&self, _: [usize; 2], _: &Context, rng: &mut Rng) -> Option<Vec<Change>> {
-        Some(rng.chance(self.p).then_some(Change::FlipHorizontal).into_iter().collect())
+    fn changes(&self, _: [usize; 2], _: &Context, rng: &mut Rng) -> Vec<Change> {
+        rng.chance(self.p).then_some(Change::FlipHorizontal).into_iter().collect()
     }
 }

@@ -35,13 +35,13 @@ impl Default for RandomPerspective {
 }
 
 impl Augment for RandomPerspective {
-    fn changes(&self, size: [usize; 2], _: &Context, rng: &mut Rng) -> Option<Vec<Change>> {
+    fn changes(&self, size: [usize; 2], _: &Context, rng: &mut Rng) -> Vec<Change> {
         if !rng.chance(self.p) {
-            return Some(Vec::new());
+            return Vec::new();
         }
         // Corners on one line leave nothing to see through: such an image, a few pixels large, stays.
         let map = warp::perspective(corners(size), self.corners(size, rng));
-        Some(map.map(|map| Change::Warp(map, self.interpolation, self.fill)).into_iter().collect())
+        map.map(|map| Change::Warp(map, self.interpolation, self.fill)).into_iter().collect()
     }
 }
 

@@ -39,7 +39,7 @@ impl Default for RandomPhotometricDistort {
 
 impl Augment for RandomPhotometricDistort {
     /// As torchvision: contrast comes before saturation and hue, or behind them, as often.
-    fn changes(&self, _: [usize; 2], _: &Context, rng: &mut Rng) -> Option<Vec<Change>> {
+    fn changes(&self, _: [usize; 2], _: &Context, rng: &mut Rng) -> Vec<Change> {
         let mut amount = |[low, high]: [f64; 2]| rng.chance(self.p).then(|| rng.range(low, high));
         let [brightness, contrast, saturation, hue] =
             [self.brightness, self.contrast, self.saturation, self.hue].map(&mut amount);
@@ -52,12 +52,12 @@ impl Augment for RandomPhotometricDistort {
         });
         let changes = [
             brightness.map(step(Op::Brightness)),
-            contrast.filter(|_| contrast_first),
+            contrast.clone().filter(|_| contrast_first),
             saturation.map(step(Op::Color)),
             hue.map(Change::Hue),
             contrast.filter(|_| !contrast_first),
             swapped,
         ];
-        Some(changes.into_iter().flatten().collect())
+        changes.into_iter().flatten().collect()
     }
 }

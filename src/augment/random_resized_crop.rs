@@ -1,8 +1,5 @@
-use super::{Augment, Context};
-use crate::{
-    error::Result,
-    tensor::{Image, Interpolation, Rng, resize::resize},
-};
+use super::{Augment, Context, change::Change};
+use crate::tensor::{Interpolation, Rng};
 use garde::Validate;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -37,12 +34,10 @@ impl Default for RandomResizedCrop {
 }
 
 impl Augment for RandomResizedCrop {
-    fn sample_in(&self, image: &mut Image, context: &Context, rng: &mut Rng) -> Result<()> {
+    fn changes(&self, size: [usize; 2], context: &Context, rng: &mut Rng) -> Vec<Change> {
         let side = self.size.unwrap_or(context.size);
-        let [corner, size] = self.part([image.width, image.height], rng);
-        image.crop(corner, size);
-        *image = resize(image, side, side, self.interpolation)?;
-        Ok(())
+        let [corner, size] = self.part(size, rng);
+        vec![Change::Crop { corner, size }, Change::Resize([side; 2], self.interpolation)]
     }
 
     fn output_size(&self, _: [usize; 2], target: usize) -> std::result::Result<[usize; 2], String> {

@@ -31,9 +31,9 @@ impl Default for RandomRotation {
 }
 
 impl Augment for RandomRotation {
-    fn changes(&self, _: [usize; 2], _: &Context, rng: &mut Rng) -> Option<Vec<Change>> {
+    fn changes(&self, _: [usize; 2], _: &Context, rng: &mut Rng) -> Vec<Change> {
         let [low, high] = self.degrees.turns();
         let (angle, filter) = (rng.range(low, high), self.interpolation);
-        Some(vec![Change::Rotate { angle, filter, center: self.center, fill: self.fill }])
+        vec![Change::Rotate { angle, filter, center: self.center, fill: self.fill }]
     }
 }

@@ -1,5 +1,9 @@
-use super::{Augment, Batch, Scope, cutmix::Area, mixing::Pairing};
-use crate::{error::Result, tensor::Rng};
+use super::{
+    Augment, Scope,
+    cutmix::Area,
+    mixing::{Mix, Mixing, Pairing},
+};
+use crate::tensor::Rng;
 use garde::Validate;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -33,36 +37,15 @@ impl Augment for Resizemix {
         Scope::Batch
     }
 
-    fn batch(&self, batch: &mut Batch, rng: &mut Rng) -> Result<()> {
-        if rng.chance(self.p) {
+    fn mixes(&self, samples: usize, [width, height]: [usize; 2], rng: &mut Rng) -> Vec<Mixing> {
+        let mix = if rng.chance(self.p) {
             let side = rng.range(self.scope[0], self.scope[1]);
-            let center = [rng.below(batch.width), rng.below(batch.height)];
-            self.paste(batch, Area::around(center, 1.0 - side * side, batch.width, batch.height));
-        }
-        Ok(())
+            let center = [rng.below(width), rng.below(height)];
+            let area = Area::around(center, 1.0 - side * side, width, height);
+            Mix::Shrink(area.rest(width, height), area)
+        } else {
+            Mix::Nothing
+        };
+        vec![(self.pairing, vec![mix; samples])]
     }
-}
-
-impl Resizemix {
-    /// Pastes the whole other image into this box, with the nearest pixels, as torch's `interpolate(mode="nearest")`.
-    pub fn paste(&self, batch: &mut Batch, area: Area) {
-        let (width, height, channels) = (batch.width, batch.height, batch.channels());
-        let (columns, rows) = (nearest(width, area.x), nearest(height, area.y));
-        batch.mix_images(self.pairing, |_, own, other| {
-            for (y, from_y) in (area.y[0]..).zip(&rows) {
-                for (x, from_x) in (area.x[0]..).zip(&columns) {
-                    let (to, from) = ((y * width + x) * channels, (from_y * width + from_x) * channels);
-                    own[to..to + channels].copy_from_slice(&other[from..from + channels]);
-                }
-            }
-        });
-        batch.mix_targets(self.pairing, |_| area.rest(width, height));
-    }
-}
-
-/// Which of `from` samples stands at each place of a span.
-fn nearest(from: usize, [first, end]: [usize; 2]) -> Vec<usize> {
-    let count = end - first;
-    let scale = from as f32 / count as f32;
-    (0..count).map(|at| ((at as f32 * scale) as usize).min(from - 1)).collect()
 }

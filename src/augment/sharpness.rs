@@ -1,8 +1,5 @@
-use super::{Augment, filters};
-use crate::{
-    error::Result,
-    tensor::{Image, Rng},
-};
+use super::{Augment, Context, change::Change, policy::Op};
+use crate::tensor::Rng;
 use garde::Validate;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -29,10 +26,7 @@ impl Default for Sharpness {
 }
 
 impl Augment for Sharpness {
-    fn sample(&self, image: &mut Image, rng: &mut Rng) -> Result<()> {
-        if rng.chance(self.p) {
-            filters::adjust_sharpness(image, self.sharpness_factor);
-        }
-        Ok(())
+    fn changes(&self, _: [usize; 2], _: &Context, rng: &mut Rng) -> Vec<Change> {
+        rng.chance(self.p).then(|| Change::step(Op::Sharpness, self.sharpness_factor)).into_iter().collect()
     }
 }

@@ -26,7 +26,7 @@ impl Default for Solarize {
 }
 
 impl Augment for Solarize {
-    fn changes(&self, _: [usize; 2], _: &Context, rng: &mut Rng) -> Option<Vec<Change>> {
-        Some(rng.chance(self.p).then_some(Change::step(Op::Solarize, self.threshold)).into_iter().collect())
+    fn changes(&self, _: [usize; 2], _: &Context, rng: &mut Rng) -> Vec<Change> {
+        rng.chance(self.p).then_some(Change::step(Op::Solarize, self.threshold)).into_iter().collect()
     }
 }

@@ -46,8 +46,8 @@ impl TrivialAugmentWide {
 }
 
 impl Augment for TrivialAugmentWide {
-    fn changes(&self, size: [usize; 2], _: &Context, rng: &mut Rng) -> Option<Vec<Change>> {
+    fn changes(&self, size: [usize; 2], _: &Context, rng: &mut Rng) -> Vec<Change> {
         let canvas = Canvas { filter: self.interpolation, fill: self.fill };
-        Some(vec![Change::Step(self.draw(size, rng), canvas)])
+        vec![Change::Step(self.draw(size, rng), canvas)]
     }
 }

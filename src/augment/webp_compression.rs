@@ -1,5 +1,6 @@
 use super::{
-    Augment,
+    Augment, Context,
+    change::Change,
     span::{Span, within},
 };
 use crate::{
@@ -35,11 +36,8 @@ impl Default for WebpCompression {
 }
 
 impl Augment for WebpCompression {
-    fn sample(&self, image: &mut Image, rng: &mut Rng) -> Result<()> {
-        if rng.chance(self.p) {
-            through_webp(image, self.quality.draw(rng) as u8)?;
-        }
-        Ok(())
+    fn changes(&self, _: [usize; 2], _: &Context, rng: &mut Rng) -> Vec<Change> {
+        rng.chance(self.p).then(|| Change::Webp(self.quality.draw(rng) as u8)).into_iter().collect()
     }
 
     fn check(&self, input_size: usize) -> std::result::Result<(), String> {

@@ -185,7 +185,7 @@ impl<'a> Gallery<'a> {
                 classes,
             };
             let key = Key::new(0).named("mix").with(u64::from(epoch)).with(0).with(0);
-            entry.batch(&mut batch, &mut key.with(place as u64).rng())?;
+            entry.batch(&mut batch, &mut key.with(place as u64).rng());
             let pictures = images.chunks_exact(size * size * 3).map(|values| bytes(values, &self.normalize, size));
             let captions = targets.chunks_exact(classes).map(|row| self.target(row));
             let tiles = pictures.zip(captions).map(|(image, caption)| Tile { image, caption }).collect();

@@ -12,6 +12,7 @@ pub mod folds;
 pub mod labels;
 mod resident;
 pub mod sampler;
+mod seen;
 pub mod synth;
 pub mod views;
 

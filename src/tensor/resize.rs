@@ -20,19 +20,16 @@ const PRECISION: u32 = 22;
 
 /// `image` at `width x height`, bit for bit as Pillow's `image.resize((width, height), interpolation)`.
 pub fn resize(image: &Image, width: usize, height: usize, interpolation: Interpolation) -> Result<Image> {
-    let filter = match interpolation {
-        Interpolation::Nearest => return Ok(nearest(image, width, height)),
-        Interpolation::Bilinear => Filter { reach: 1.0, weight: triangle },
-        Interpolation::Bicubic => Filter { reach: 2.0, weight: cubic },
-        Interpolation::Lanczos => Filter { reach: 3.0, weight: lanczos },
-    };
+    let Some(filter) = interpolation.filter() else { return Ok(nearest(image, width, height)) };
     let columns = (width != image.width).then(|| filter.windows(image.width, width));
     let rows = (height != image.height).then(|| filter.windows(image.height, height));
     let resized = match (columns, rows) {
         (None, None) => image.clone(),
         (Some(columns), None) => across(image, &columns),
         (None, Some(rows)) => down(image, &rows),
-        (Some(columns), Some(rows)) if height_first(image, width, height) => across(&down(image, &rows), &columns),
+        (Some(columns), Some(rows)) if height_first([image.width, image.height], [width, height]) => {
+            across(&down(image, &rows), &columns)
+        }
         (Some(columns), Some(rows)) => down(&across(image, &columns), &rows),
     };
     Ok(resized)
@@ -40,8 +37,14 @@ pub fn resize(image: &Image, width: usize, height: usize, interpolation: Interpo
 
 /// Pillow 13 takes the width first unless the height shrinks by more than twice what the width does; as it rounds in
 /// between, the order shows. The rule was measured: tests/golden/resize.py compares over both sides of its edge.
-fn height_first(image: &Image, width: usize, height: usize) -> bool {
-    height < image.height && 2 * image.width + height < 2 * width + image.height
+pub fn height_first(from: [usize; 2], to: [usize; 2]) -> bool {
+    to[1] < from[1] && 2 * from[0] + to[1] < 2 * to[0] + from[1]
+}
+
+/// The most samples of `from` that one of `to` is made of.
+pub fn most_weights(from: usize, to: usize, interpolation: Interpolation) -> usize {
+    let reach = interpolation.filter().map_or(0.0, |filter| filter.reach);
+    (2.0 * reach * (from as f64 / to as f64).max(1.0)).ceil() as usize + 2
 }
 
 /// A filter and how far it reaches, in samples of an image that is not made smaller.
@@ -54,6 +57,18 @@ struct Filter {
 struct Window {
     first: usize,
     weights: Vec<i32>,
+}
+
+impl Interpolation {
+    /// `None`: nothing is weighed.
+    fn filter(self) -> Option<Filter> {
+        match self {
+            Self::Nearest => None,
+            Self::Bilinear => Some(Filter { reach: 1.0, weight: triangle }),
+            Self::Bicubic => Some(Filter { reach: 2.0, weight: cubic }),
+            Self::Lanczos => Some(Filter { reach: 3.0, weight: lanczos }),
+        }
+    }
 }
 
 impl Filter {

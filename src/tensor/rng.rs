@@ -34,7 +34,7 @@ impl Key {
 }
 
 /// A stream of random numbers under one key.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Rng {
     key: [u32; 2],
     counter: u64,
@@ -51,6 +51,29 @@ impl Rng {
         }
         self.used += 1;
         self.block[self.used - 1]
+    }
+
+    /// The key's two words, and how many integers have been drawn under it.
+    pub fn place(&self) -> ([u32; 2], u64) {
+        (self.key, (4 * self.counter + self.used as u64).saturating_sub(4))
+    }
+
+    fn skip(&mut self, integers: u64) {
+        let place = self.place().1 + integers;
+        (self.counter, self.used) = (place / 4, 4);
+        for _ in 0..place % 4 {
+            self.next_u32();
+        }
+    }
+
+    /// Goes on as after this many calls of [`Rng::uniform`].
+    pub fn skip_uniforms(&mut self, count: usize) {
+        self.skip(2 * count as u64);
+    }
+
+    /// Goes on as after this many calls of [`Rng::normal`] or [`Rng::normals`].
+    pub fn skip_normals(&mut self, count: usize) {
+        self.skip(4 * count as u64);
     }
 
     /// Uniform in `[0, 1)`, 53 bits.
@@ -151,6 +174,22 @@ mod tests {
         assert!((mean(&mut |r| r.normal().powi(2)) - 1.0).abs() < 0.03);
         assert!((mean(&mut |r| r.beta(0.2, 0.2)) - 0.5).abs() < 0.01);
         assert!((mean(&mut |r| (r.beta(0.2, 0.2) - 0.5).powi(2)) - 0.25 / 1.4).abs() < 0.005);
+    }
+
+    #[test]
+    fn skipping_is_drawing_unseen() {
+        for (before, skipped) in [(0, 0), (1, 3), (3, 0), (2, 7), (5, 4)] {
+            let (mut drawn, mut skipping) = (Key::new(3).rng(), Key::new(3).rng());
+            for _ in 0..before {
+                assert_eq!(drawn.uniform(), skipping.uniform());
+            }
+            (0..skipped).for_each(|_| _ = drawn.normal());
+            skipping.skip_normals(skipped);
+            assert_eq!(drawn.place(), skipping.place());
+            (0..skipped).for_each(|_| _ = drawn.uniform());
+            skipping.skip_uniforms(skipped);
+            assert_eq!(drawn.next_u32(), skipping.next_u32());
+        }
     }
 
     #[test]

@@ -3,7 +3,7 @@
 use super::{
     Job,
     images::{Images, Normalize},
-    resident::{self, Plan, Resident},
+    resident::{self, Plan, Recipe, Resident},
 };
 use crate::{
     augment::{self, AugmentSpec, Context, Scope},
@@ -96,14 +96,15 @@ pub struct Batches<'a> {
 
 impl<'a> Batches<'a> {
     pub fn new(job: &'a Job<'a>, key: Key) -> Result<Self> {
+        let images = Images::new(job.spec, &job.device)?;
         let [train, val] = on_device(job)?;
         let batches = Self {
             spec: job.spec,
             split: &job.data.train,
             classes: &job.data.classes,
             key,
-            images: Images::new(job.spec, &job.device)?,
-            resident: train.map(Resident::new).transpose()?.flatten().map(Arc::new),
+            resident: train.map(|train| Resident::new(train, &images.normalize)).transpose()?.flatten().map(Arc::new),
+            images,
             val,
             micro_batch: job.micro_batch.unwrap_or(job.spec.batch_size).clamp(1, job.spec.batch_size),
         };
@@ -188,12 +189,20 @@ impl<'a> Batches<'a> {
 
     /// What the device is to make of its images; `None` where the host has to.
     fn plan(&self, chunk: &Chunk, size: usize, epoch: u32) -> Option<Plan> {
-        let resident = self.resident.as_ref().filter(|_| size == self.images.size)?;
+        let resident = self.resident.as_ref()?;
         let each = |place: usize| {
             let sample = chunk.samples[place];
             (self.context(sample, size), self.sample_key(chunk, place, epoch))
         };
-        resident.plan(&self.spec.augment, chunk.samples, size, each, self.mix_key(chunk, epoch))
+        let input = &self.spec.input;
+        let recipe = Recipe {
+            list: &self.spec.augment,
+            samples: chunk.samples,
+            size,
+            resized: (size != self.images.size).then(|| (input.loaded_for(size), input.interpolation)),
+            key: self.mix_key(chunk, epoch),
+        };
+        resident.plan(&recipe, each)
     }
 
     /// What decides how the sample at a place of a chunk is changed.
@@ -229,7 +238,7 @@ impl<'a> Batches<'a> {
                 width: size,
                 classes: self.classes.len(),
             };
-            augment::batch(&self.spec.augment, &mut batch, self.mix_key(chunk, epoch))?;
+            augment::batch(&self.spec.augment, &mut batch, self.mix_key(chunk, epoch));
         }
         Ok(pixels)
     }
@@ -239,10 +248,7 @@ impl<'a> Batches<'a> {
         let HostBatch { images, targets, count, size, classes } = host;
         let images = match (images, &self.resident) {
             (HostImages::Values(pixels), _) => self.images.tensor(pixels, *count, *size)?,
-            (HostImages::Planned(plan), Some(resident)) => {
-                let Normalize { mean, std, .. } = self.images.normalize;
-                resident.batch(plan, [mean, std], self.images.dtype)?
-            }
+            (HostImages::Planned(plan), Some(resident)) => resident.batch(plan, self.images.dtype)?,
             (HostImages::Planned(_), None) => {
                 return Err(Error::bug("a batch was planned without images on the device"));
             }
@@ -278,11 +284,10 @@ impl<'a> Batches<'a> {
     }
 }
 
-/// All images of training and of validation on the device, where it is a GPU with room for them and the network sees plain
-/// colours. Training comes first: it reads more.
+/// All images of training and of validation on the device, where it is a GPU with room for them. Training comes first: it
+/// reads more.
 fn on_device(job: &Job) -> Result<[Option<Tensor>; 2]> {
-    let queue = Queue::of_device(&job.device)?.filter(|_| job.spec.input.channels.is_rgb());
-    let Some(queue) = queue else { return Ok([None, None]) };
+    let Some(queue) = Queue::of_device(&job.device)? else { return Ok([None, None]) };
     // The other half is for what is computed.
     let most = queue.free_memory()?.map_or(usize::MAX, |free| free / 2);
     let train = job.data.train.on_device(&job.device, most)?;

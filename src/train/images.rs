@@ -7,7 +7,7 @@ use crate::{
     spec::RunSpec,
     tensor::{
         DType, Device, Image, Tensor,
-        gpu::{self, Queue},
+        gpu::{self, Array, Queue},
     },
 };
 use rayon::prelude::*;
@@ -29,6 +29,11 @@ impl Normalize {
             return Err(Error::bug("a resolved specification must hold input.mean and input.std"));
         };
         Ok(Self { channels: spec.input.channels, mean, std })
+    }
+
+    /// What each level of each colour is after normalization, `(3, 256)`, on a device.
+    pub fn levels(&self, queue: &Queue) -> Result<Array> {
+        Ok(augment::gpu::levels(queue, self.mean, self.std)?)
     }
 
     /// `(side, side, 3)` bytes to `(side, side, channels)` values.
@@ -74,8 +79,6 @@ pub struct Plain {
 enum Pixels {
     /// RGB of the network's size, one image after the other.
     Bytes(Vec<u8>),
-    /// What the network sees.
-    Values(Vec<f32>),
     /// Some of those that lie on the device, `(N, side, side, 3)` bytes.
     There(Tensor, Range<usize>),
 }
@@ -89,7 +92,7 @@ impl Images {
     /// Images of a split; `there` are all of them on the device, where they lie there.
     pub fn of_split(&self, split: &Split, samples: Range<usize>, there: Option<&Tensor>) -> Result<Plain> {
         let count = samples.len();
-        match there.filter(|_| self.normalize.channels.is_rgb()) {
+        match there {
             Some(images) => Ok(Plain { pixels: Pixels::There(images.clone(), samples), count }),
             None => self.ready(count, |place| Ok(self.middle(split.pixels(samples.start + place)?, split.size))),
         }
@@ -101,10 +104,6 @@ impl Images {
     }
 
     fn ready<'p>(&self, count: usize, pixels: impl Fn(usize) -> Result<Cow<'p, [u8]>> + Sync) -> Result<Plain> {
-        if !self.normalize.channels.is_rgb() {
-            let values = self.normalized_on_host(count, pixels)?;
-            return Ok(Plain { pixels: Pixels::Values(values), count });
-        }
         let bytes = self.size * self.size * 3;
         let mut all = vec![0; count * bytes];
         all.par_chunks_exact_mut(bytes).enumerate().try_for_each(|(place, out)| {
@@ -118,12 +117,7 @@ impl Images {
     pub fn load(&self, plain: &Plain) -> Result<Tensor> {
         let (count, size) = (plain.count, self.size);
         match (&plain.pixels, Queue::of_device(&self.device)?) {
-            (Pixels::Values(values), _) => self.tensor(values, count, size),
-            (Pixels::Bytes(bytes), None) => {
-                let image = size * size * 3;
-                let pixels = |place: usize| Ok(Cow::Borrowed(&bytes[place * image..][..image]));
-                self.tensor(&self.normalized_on_host(count, pixels)?, count, size)
-            }
+            (Pixels::Bytes(bytes), None) => self.tensor(&self.normalized_on_host(bytes), count, size),
             (Pixels::Bytes(bytes), Some(queue)) => {
                 let images = queue.array((count, size, size, 3), DType::U8)?;
                 queue.write(&images, 0, bytes)?;
@@ -136,9 +130,9 @@ impl Images {
 
     /// Of 8-bit images on the device.
     fn normalized(&self, queue: &Queue, images: &Tensor, samples: Range<usize>) -> Result<Tensor> {
-        let source = augment::gpu::Images { bytes: queue.view(images)?, side: images.dim(1)? };
-        let Normalize { mean, std, .. } = self.normalize;
-        Ok(augment::gpu::plain(queue, source, samples, self.size, [mean, std], self.dtype)?.into_tensor())
+        let (levels, channels) = (self.normalize.levels(queue)?, self.normalize.channels);
+        let seen = channels.see(queue, queue.view(images)?, samples, levels.view(), self.size, self.dtype)?;
+        Ok(seen.into_tensor())
     }
 
     /// Normalized images as the network takes them: `(count, size, size, channels)`.
@@ -147,18 +141,12 @@ impl Images {
         Ok(gpu::upload(pixels, shape, &self.device)?.to_dtype(self.dtype)?)
     }
 
-    fn normalized_on_host<'p>(
-        &self,
-        count: usize,
-        pixels: impl Fn(usize) -> Result<Cow<'p, [u8]>> + Sync,
-    ) -> Result<Vec<f32>> {
-        let mut values = vec![0.0; count * self.values(self.size)];
-        let images = values.par_chunks_exact_mut(self.values(self.size)).enumerate();
-        images.try_for_each(|(place, out)| {
-            self.normalize.write(&pixels(place)?, out);
-            Ok::<_, Error>(())
-        })?;
-        Ok(values)
+    fn normalized_on_host(&self, bytes: &[u8]) -> Vec<f32> {
+        let (image, values) = (self.size * self.size * 3, self.values(self.size));
+        let mut all = vec![0.0; bytes.len() / image * values];
+        let images = all.par_chunks_exact_mut(values).zip(bytes.par_chunks_exact(image));
+        images.for_each(|(out, pixels)| self.normalize.write(pixels, out));
+        all
     }
 
     /// The middle of a square picture with sides of `side`.

@@ -1,9 +1,17 @@
 //! Training images that lie on a GPU, where every batch of them is made.
 
+use super::images::Normalize;
 use crate::{
-    augment::{self, AugmentSpec, Context, Scope, change::WORDS, gpu::Recipe, mixing},
+    augment::{
+        self, AugmentSpec, Context, Scope,
+        change::{self, Change},
+        encode::Program,
+        gpu::{Job, Output},
+        mixing::{self, Mixing},
+    },
+    data::Channels,
     error::Result,
-    tensor::{DType, Key, Tensor, gpu::Queue},
+    tensor::{DType, Interpolation, Key, Tensor, gpu::Queue},
 };
 
 /// A split's 8-bit images on a device.
@@ -11,55 +19,77 @@ pub struct Resident {
     queue: Queue,
     bytes: Tensor,
     side: usize,
+    /// What each level of each colour is after normalization.
+    levels: Tensor,
+    channels: Channels,
 }
 
 /// What is to be done to a batch of them, drawn on the host.
 pub struct Plan {
     samples: Vec<usize>,
-    changes: Vec<Vec<[f64; WORDS]>>,
-    mixes: Vec<(mixing::Pairing, Vec<mixing::Mix>)>,
+    programs: Vec<Program>,
+    mixes: Vec<Mixing>,
     size: usize,
+}
+
+/// What a batch is made of, and for what.
+pub struct Recipe<'a> {
+    pub list: &'a [AugmentSpec],
+    pub samples: &'a [usize],
+    /// The side that the network sees, in pixels.
+    pub size: usize,
+    /// The side that images are resized to first, and how; `None`: as they are.
+    pub resized: Option<(usize, Interpolation)>,
+    /// Decides how its images are mixed.
+    pub key: Key,
 }
 
 impl Resident {
     /// Of a split's images, `(N, side, side, 3)` bytes; `None` where they lie on no GPU.
-    pub fn new(bytes: Tensor) -> Result<Option<Self>> {
-        let side = bytes.dim(1)?;
-        Ok(Queue::of(&bytes)?.map(|queue| Self { queue, bytes, side }))
+    pub fn new(bytes: Tensor, normalize: &Normalize) -> Result<Option<Self>> {
+        let Some(queue) = Queue::of(&bytes)? else { return Ok(None) };
+        let (side, levels) = (bytes.dim(1)?, normalize.levels(&queue)?.into_tensor());
+        Ok(Some(Self { queue, bytes, side, levels, channels: normalize.channels }))
     }
 
     /// Draws what becomes of a batch; `None` where something on the list is for the CPU alone. `context` and `key` are
     /// those of the batch's places.
-    pub fn plan<'c>(
-        &self,
-        list: &[AugmentSpec],
-        samples: &[usize],
-        size: usize,
-        each: impl Fn(usize) -> (Context<'c>, Key),
-        batch: Key,
-    ) -> Option<Plan> {
-        let changes = (0..samples.len()).map(|place| {
-            let (context, key) = each(place);
-            let changes = augment::changes(list, [self.side; 2], &context, key)?;
-            let left = changes.iter().fold([self.side; 2], |size, change| change.size(size));
-            let cut = (left != [size; 2]).then_some(augment::change::Change::CenterCrop(size));
-            let all: Vec<_> = changes.into_iter().chain(cut).collect();
-            let left = all.iter().fold([self.side; 2], |size, change| change.size(size));
-            // What leaves too small an image is an error that the CPU words.
-            if left == [size; 2] { augment::gpu::encode(&all, self.side) } else { None }
-        });
-        let changes = changes.collect::<Option<Vec<_>>>()?;
-        let mixes = augment::mixes(list, samples.len(), [size; 2], batch)?;
-        Some(Plan { samples: samples.to_vec(), changes, mixes, size })
+    pub fn plan<'c>(&self, recipe: &Recipe, each: impl Fn(usize) -> (Context<'c>, Key)) -> Option<Plan> {
+        let programs = (0..recipe.samples.len()).map(|place| self.program(recipe, each(place)));
+        Some(Plan {
+            programs: programs.collect::<Option<_>>()?,
+            samples: recipe.samples.to_vec(),
+            mixes: augment::mixes(recipe.list, recipe.samples.len(), [recipe.size; 2], recipe.key),
+            size: recipe.size,
+        })
     }
 
-    /// The batch, `(count, size, size, 3)`, normalized and mixed.
-    pub fn batch(&self, plan: &Plan, [mean, std]: [[f32; 3]; 2], dtype: DType) -> Result<Tensor> {
-        let images = augment::gpu::Images { bytes: self.queue.view(&self.bytes)?, side: self.side };
-        let recipe = Recipe { samples: &plan.samples, changes: &plan.changes, size: plan.size, mean, std };
-        let mut batch = augment::gpu::batch(&self.queue, images, &recipe, dtype)?;
+    fn program(&self, recipe: &Recipe, (context, key): (Context, Key)) -> Option<Program> {
+        let (mut side, mut all) = (self.side, Vec::new());
+        if let Some((resized, filter)) = recipe.resized {
+            side = resized;
+            all.push(Change::Resize([side; 2], filter));
+        }
+        all.extend(augment::changes(recipe.list, [side; 2], &context, key));
+        all.push(Change::CenterCrop(recipe.size));
+        // What leaves too small an image is an error that the CPU words.
+        let left = change::size_after(&all, [self.side; 2]);
+        if left == [recipe.size; 2] { Program::new(&all, [self.side; 2]) } else { None }
+    }
+
+    /// The batch, `(count, size, size, channels)`, normalized and mixed.
+    pub fn batch(&self, plan: &Plan, dtype: DType) -> Result<Tensor> {
+        let (queue, levels) = (&self.queue, self.queue.view(&self.levels)?);
+        let images = augment::gpu::Images { bytes: queue.view(&self.bytes)?, side: self.side };
+        let jobs: Vec<Job> =
+            plan.samples.iter().zip(&plan.programs).map(|(&sample, program)| Job { sample, program }).collect();
+        let output = if self.channels.is_rgb() { Output::Normalized(levels, dtype) } else { Output::Bytes };
+        let mut batch = augment::gpu::batch(queue, images, &jobs, plan.size, output)?;
+        if let Output::Bytes = output {
+            batch = self.channels.see(queue, batch.view(), 0..jobs.len(), levels, plan.size, dtype)?;
+        }
         for (pairing, mixes) in &plan.mixes {
-            batch = augment::gpu::mix(&self.queue, batch.view(), *pairing, mixes)?;
+            batch = augment::gpu::mix(queue, batch.view(), *pairing, mixes)?;
         }
         Ok(batch.into_tensor())
     }

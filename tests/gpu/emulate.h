@@ -17,7 +17,11 @@
 
 #define DEVICE inline
 #define SHARED static
+#define CONSTANT static const
+#define APART inline
+#define KERNEL_OF(threads, ...) KERNEL(__VA_ARGS__)
 #define UNROLL
+#define ROLLED
 #define __restrict__ __restrict
 #define __global__
 

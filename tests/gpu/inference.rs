@@ -82,7 +82,7 @@ fn evaluation() {
 #[test]
 fn batches_are_those_of_the_cpu() {
     let split = split();
-    for channels in [Channels::Rgb, Channels::Ycbcr] {
+    for channels in [Channels::Rgb, Channels::Ycbcr, Channels::Srm] {
         let batch = |device: &Device, there: Option<&Tensor>| {
             let images = images(device, DType::F32, channels);
             let batch = images.load(&images.of_split(&split, 2..6, there).unwrap()).unwrap();

@@ -4,6 +4,7 @@
 mod affine;
 mod attention;
 mod augment;
+mod channels;
 mod check;
 mod conv;
 mod device;

@@ -113,3 +113,27 @@ fn vit_tiny() {
     check("vit_tiny_patch16_224", "f32", 1e-3, json!({ "optimizer": { "sgd": { "lr": 1e-3, "momentum": 0.9 } } }));
     check("vit_tiny_patch16_224", "bf16", 5e-2, json!({}));
 }
+
+/// Images that start smaller, wander, and are changed by their neighbours and by noise.
+#[test]
+fn resnet18_that_grows() {
+    let augment = json!([
+        { "random_crop": { "padding": 3 } },
+        { "one_of": [{ "jpeg_compression": {} }, { "gaussian_blur": {} }, { "gaussian_noise": {} }] },
+        { "rand_augment": {} },
+        { "resizemix": {} },
+    ]);
+    let progressive = json!({ "sizes": [24] });
+    let change = json!({ "augment": augment, "progressive": progressive, "epochs": 2, "clip_grad_norm": 1.0 });
+    check("resnet18", "f32", 1e-3, change);
+}
+
+#[test]
+fn resnet18_of_residuals() {
+    check(
+        "resnet18",
+        "f32",
+        1e-3,
+        json!({ "input": { "size": SIZE, "channels": "srm", "mean": [0.5, 0.5, 0.5], "std": [0.25, 0.25, 0.25] } }),
+    );
+}

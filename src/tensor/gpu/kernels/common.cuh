@@ -7,9 +7,15 @@
 #include <cuda_bf16.h>
 #include <cuda_fp16.h>
 #define KERNEL(name, ...) extern "C" __global__ void NAME(name)(__VA_ARGS__)
+// A kernel whose blocks have at most so many threads, so that their registers suffice for them.
+#define KERNEL_OF(threads, name, ...) extern "C" __global__ void __launch_bounds__(threads) NAME(name)(__VA_ARGS__)
 #define DEVICE __device__ __forceinline__
+// A function by itself: what is large and called from one place among many would cost all of them registers.
+#define APART __device__ __noinline__
 #define SHARED __shared__
+#define CONSTANT __constant__ const
 #define UNROLL _Pragma("unroll")
+#define ROLLED _Pragma("unroll 1")
 #define DYNAMIC_SHARED(type, name) \
     extern __shared__ unsigned char dynamic_shared[]; \
     type *name = reinterpret_cast<type *>(dynamic_shared)
