@@ -82,11 +82,20 @@ impl From<std::io::Error> for Error {
 impl From<candle_core::Error> for Error {
     fn from(error: candle_core::Error) -> Self {
         let text = error.to_string();
-        let cause = match text.to_lowercase().contains("out of memory") || text.contains("OUT_OF_MEMORY") {
-            true => Cause::OutOfMemory,
-            false => Cause::Bug,
-        };
-        Self::new(cause, text)
+        Self::new(cause(&text), text)
+    }
+}
+
+/// The cause behind what Candle, CUDA and its libraries say: they tell it in words only.
+fn cause(text: &str) -> Cause {
+    /// Of the driver, of cuBLAS and cuDNN, and of cuDNN's inner parts.
+    const MEMORY: [&str; 4] = ["OUT OF MEMORY", "OUT_OF_MEMORY", "_ALLOC_FAILED", "_ALLOCATION_FAILED"];
+    let text = text.to_uppercase();
+    match text {
+        _ if MEMORY.iter().any(|words| text.contains(words)) => Cause::OutOfMemory,
+        // The daemon through which processes share a GPU is gone or refuses.
+        _ if text.contains("CUDA_ERROR_MPS_") => Cause::Environment,
+        _ => Cause::Bug,
     }
 }
 
@@ -125,7 +134,22 @@ pub fn nearest<'a>(wrong: &str, known: impl IntoIterator<Item = &'a str>) -> Opt
 
 #[cfg(test)]
 mod tests {
-    use super::nearest;
+    use super::{Cause, Error, nearest};
+
+    #[test]
+    fn what_cuda_says_has_its_cause() {
+        let said = [
+            ("DriverError(CUDA_ERROR_OUT_OF_MEMORY, \"out of memory\")", Cause::OutOfMemory),
+            ("CublasError(CUBLAS_STATUS_ALLOC_FAILED)", Cause::OutOfMemory),
+            ("cuDNN: CudnnError(CUDNN_STATUS_ALLOC_FAILED)", Cause::OutOfMemory),
+            ("cuDNN: CudnnError(CUDNN_STATUS_INTERNAL_ERROR_DEVICE_ALLOCATION_FAILED)", Cause::OutOfMemory),
+            ("DriverError(CUDA_ERROR_MPS_CONNECTION_FAILED, \"MPS client failed to connect\")", Cause::Environment),
+            ("DriverError(CUDA_ERROR_ILLEGAL_ADDRESS, \"an illegal memory access was encountered\")", Cause::Bug),
+        ];
+        for (text, cause) in said {
+            assert_eq!(Error::from(candle_core::Error::Cuda(text.into())).cause, cause, "{text}");
+        }
+    }
 
     #[test]
     fn the_nearest_name_is_what_was_meant() {

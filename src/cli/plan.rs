@@ -25,7 +25,7 @@ pub struct Args {
 pub fn run(args: &Args) -> Result<u8> {
     let (file, runs) = planning::plan(&args.file)?;
     show(&args.file, &file, &runs, !args.brief)?;
-    let options = exec::Options { out: args.file.out.clone(), jobs: args.jobs, devices: args.file.device.clone() };
+    let options = exec::Options::new(&file, &args.file.out, args.jobs, &args.file.device);
     let mut tell = |news: &str| eprintln!("{news}");
     let probe: Option<&mut dyn FnMut(&str)> = if args.probe { Some(&mut tell) } else { None };
     output::print(exec::price(&runs, &options, probe)?)?;

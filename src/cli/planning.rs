@@ -23,7 +23,7 @@ pub struct FileArgs {
     /// Sets a value in every experiment, e.g. --set epochs=3; may be given several times
     #[arg(long, value_name = "KEY=VALUE")]
     pub set: Vec<String>,
-    /// Where to run: auto, cpu, cuda:0, ..; on CUDA, precision = "auto" means bf16
+    /// Where to run: auto, cpu, cuda (the first one), cuda:0,1, ..; on CUDA, precision = "auto" means bf16
     #[arg(long, value_delimiter = ',', default_value = "auto")]
     pub device: Vec<String>,
 }

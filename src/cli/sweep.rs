@@ -23,7 +23,7 @@ pub fn run(args: &Args) -> Result<u8> {
     if args.prove_resume {
         output::line(exec::prove(&args.file.out, &runs, &args.file.device, &mut |news| eprintln!("{news}"))?)?;
     }
-    let options = exec::Options { out: args.file.out.clone(), jobs: args.jobs, devices: args.file.device.clone() };
+    let options = exec::Options::new(&file, &args.file.out, args.jobs, &args.file.device);
     if args.dry_run {
         plan::show(&args.file, &file, &runs, false)?;
         output::print(exec::price(&runs, &options, None)?)?;

@@ -3,6 +3,7 @@
 
 mod branches;
 mod orders;
+mod room;
 
 use super::{
     Outcome,
@@ -11,10 +12,12 @@ use super::{
     devices::Place,
     journal,
     memory::{self, KernelKills, Known},
+    mps::Mps,
     prefix::Follower,
     prepare,
     protocol::{Assignment, Failure, Notice},
     retry::{self, Breaker, Next},
+    sharing::Sharing,
     signals::Interrupts,
     slot::{Message, Worker, cause_of_death},
     space::{Desk, Space},
@@ -94,6 +97,8 @@ pub struct Coordinator<'a> {
     pub known: Known,
     /// Memory runs on the CPU share, in bytes; `None` where nobody counts.
     pub budget: Option<u64>,
+    /// Where several runs may be on one GPU.
+    pub sharing: Option<Sharing>,
     pub cache: PathBuf,
     /// What this process can say of the attempts it starts.
     pub origin: Origin,
@@ -115,6 +120,8 @@ pub struct Coordinator<'a> {
     /// Whether runs were paused while this sweep was at work.
     waits: bool,
     slots: Vec<Slot>,
+    /// Lets workers share a GPU; ends after them.
+    pub mps: Option<Mps>,
     inbox: Receiver<Message>,
     outbox: Sender<Message>,
     breaker: Breaker,
@@ -142,6 +149,7 @@ impl<'a> Coordinator<'a> {
             interrupts,
             known: Known::load(&cache),
             budget: None,
+            sharing: None,
             cache,
             origin: Origin::default(),
             space: Space::new(out),
@@ -156,6 +164,7 @@ impl<'a> Coordinator<'a> {
             aside: BTreeMap::new(),
             waits: false,
             slots: places.into_iter().map(slot).collect(),
+            mps: None,
             inbox,
             outbox,
             breaker: Breaker::default(),
@@ -176,6 +185,7 @@ impl<'a> Coordinator<'a> {
         for worker in self.slots.iter_mut().filter_map(|slot| slot.worker.as_mut()) {
             worker.wait(deadline.saturating_duration_since(Instant::now()));
         }
+        self.mps = None;
         self.outcome.pending = self.queue.len() + self.held.len() + self.left.len() + self.followers.len();
         self.outcome.interrupted |= !self.left.is_empty();
         self.outcome.pruned = self.steering.as_ref().map_or(0, Steering::pruned);
@@ -254,23 +264,6 @@ impl<'a> Coordinator<'a> {
         Ok(())
     }
 
-    /// The first run whose pause is over, if memory holds it beside those at work.
-    fn next(&mut self, index: usize) -> Option<Task> {
-        let now = Instant::now();
-        let position = self.queue.iter().position(|task| task.ready <= now)?;
-        if self.slots[index].place.device == "cpu" && !self.fits(self.queue.get(position)?) {
-            return None;
-        }
-        self.queue.remove(position)
-    }
-
-    /// A run alone always fits: refusing it would never end.
-    fn fits(&self, task: &Task) -> bool {
-        let expected = |task: &Task| self.known.expected(&memory::kind(&task.run.spec, "cpu"), &task.run.spec);
-        let taken: u64 = self.slots.iter().filter_map(|slot| slot.task.as_ref()).map(expected).sum();
-        taken == 0 || self.budget.is_none_or(|budget| taken + expected(task) <= budget)
-    }
-
     /// Gives a run to a slot.
     fn assign(&mut self, index: usize, mut task: Task) -> Result<()> {
         task.attempt += 1;
@@ -291,9 +284,11 @@ impl<'a> Coordinator<'a> {
 
     fn begin(&mut self, index: usize, task: &Task, place: Place) -> Result<()> {
         prepare::write_spec(&task.dir, &task.run)?;
+        let (threads, sharers) = self.portion(index, &place);
         let slot = &mut self.slots[index];
         if slot.worker.is_none() {
-            slot.worker = Some(Worker::start(&place, &task.dir, self.outbox.clone())?);
+            let mps = self.mps.as_ref().map_or(Vec::new(), |mps| mps.environment().to_vec());
+            slot.worker = Some(Worker::start(&place, &task.dir, self.outbox.clone(), &mps)?);
         }
         let assignment = Assignment {
             run: task.run.id.clone(),
@@ -302,10 +297,11 @@ impl<'a> Coordinator<'a> {
             spec: task.run.spec.clone(),
             seed: task.run.seed,
             device: place.device,
-            threads: place.threads,
+            threads,
             attempt: task.attempt,
             until: task.until,
             micro_batch: task.micro_batch,
+            sharers,
             origin: self.origin.clone(),
         };
         slot.worker.as_mut().map_or(Ok(()), |worker| worker.run(assignment))
@@ -316,6 +312,10 @@ impl<'a> Coordinator<'a> {
         let Some(index) = self.slots.iter().position(from) else { return Ok(()) };
         match message.notice {
             Some(Notice::Grew) => self.ingest(index),
+            Some(Notice::Held(bytes)) => {
+                self.measure_on_device(index, bytes);
+                Ok(())
+            }
             Some(Notice::Ended { failure, leaving }) => {
                 self.ingest(index)?;
                 if leaving && let Some(mut worker) = self.slots[index].worker.take() {
@@ -363,15 +363,6 @@ impl<'a> Coordinator<'a> {
             self.measure(index);
         }
         Ok(())
-    }
-
-    fn measure(&mut self, index: usize) {
-        let slot = &self.slots[index];
-        if let (Some(worker), Some(task)) = (&slot.worker, &slot.task)
-            && let Some(peak) = memory::peak(worker.id())
-        {
-            self.known.observe(&memory::kind(&task.run.spec, &slot.place.device), peak);
-        }
     }
 
     /// A worker is gone, perhaps with its run.
@@ -425,7 +416,11 @@ impl<'a> Coordinator<'a> {
             return Ok(());
         }
         let batch = task.micro_batch.unwrap_or(task.run.spec.batch_size).min(task.run.spec.batch_size);
-        let next = retry::next(failure.cause, task.tries, batch);
+        self.give_up_mps(&failure);
+        let next = match self.crowded(index, &failure) {
+            true => Next::Again { pause: Duration::ZERO },
+            false => retry::next(failure.cause, task.tries, batch),
+        };
         let goes_on = next != Next::GiveUp || failure.cause == Cause::Interrupted;
         if goes_on && (self.stopping.is_some() || aside.is_some()) {
             return self.set_aside(index, task, aside);

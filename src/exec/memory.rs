@@ -1,5 +1,6 @@
 //! Memory: how much there is, what a run takes, and what earlier runs on this machine taught about it.
 
+use super::devices;
 use crate::spec::RunSpec;
 use serde::{Deserialize, Serialize};
 use std::{
@@ -17,6 +18,8 @@ const BYTES_PER_INPUT_PIXEL: u64 = 4000;
 pub struct Known {
     /// Most resident memory of a run, in bytes.
     peak: BTreeMap<String, u64>,
+    /// Most memory of a run on its GPU, in bytes.
+    device_peak: BTreeMap<String, u64>,
     /// Seconds of an optimizer step, from a probe.
     step_seconds: BTreeMap<String, f64>,
     /// The most images of one forward pass that fitted, where fewer than asked for did.
@@ -61,10 +64,18 @@ impl Known {
     }
 
     pub fn observe(&mut self, kind: &str, peak: u64) {
-        let known = self.peak.entry(kind.to_string()).or_default();
-        // The kernel's number jitters by pages: only a change that could matter is worth writing.
-        if peak > *known + *known / 50 {
-            *known = peak;
+        if higher(&mut self.peak, kind, peak) {
+            self.save();
+        }
+    }
+
+    /// Memory of its GPU that a run of this kind was seen to take, in bytes.
+    pub fn on_device(&self, kind: &str) -> Option<u64> {
+        self.device_peak.get(kind).copied()
+    }
+
+    pub fn observe_on_device(&mut self, kind: &str, peak: u64) {
+        if higher(&mut self.device_peak, kind, peak) {
             self.save();
         }
     }
@@ -77,13 +88,25 @@ impl Known {
     pub fn fits_only(&mut self, kind: &str, micro_batch: usize) {
         self.micro_batch.insert(kind.to_string(), micro_batch);
         self.peak.remove(kind);
+        self.device_peak.remove(kind);
         self.save();
     }
 }
 
-/// Runs that take the same memory: same machine and kind of device, network, image size, batch and precision.
+/// Takes a peak that is higher than the known one by more than such numbers jitter; whether it was.
+fn higher(peaks: &mut BTreeMap<String, u64>, kind: &str, peak: u64) -> bool {
+    let known = peaks.entry(kind.to_string()).or_default();
+    let rose = peak > *known + *known / 50;
+    if rose {
+        *known = peak;
+    }
+    rose
+}
+
+/// Runs that take the same memory: same machine and model of device, network, image size, batch and precision.
 pub fn kind(spec: &RunSpec, device: &str) -> String {
     let RunSpec { backbone, input, batch_size, precision, .. } = spec;
+    let device = devices::gpu(device).map_or_else(|| device.to_string(), |gpu| gpu.model);
     format!("{} {device} {} {} px batch {batch_size} {precision:?}", host(), backbone.name, input.size)
 }
 
@@ -191,8 +214,11 @@ mod tests {
         let mut known = Known::load(cache.path());
         known.observe("a", 1000);
         known.observe("a", 10);
+        known.observe_on_device("a", 2000);
+        known.observe_on_device("b", 2000);
         known.fits_only("b", 8);
         let again = Known::load(cache.path());
+        assert_eq!((again.on_device("a"), again.on_device("b")), (Some(2000), None));
         assert_eq!((again.peak.get("a"), again.micro_batch("b"), again.micro_batch("a")), (Some(&1000), Some(8), None));
         std::fs::write(cache.path().join("memory.json"), "{\"peak").unwrap();
         assert_eq!(Known::load(cache.path()).micro_batch("b"), None);

@@ -11,8 +11,10 @@ mod devices;
 mod edit;
 mod images;
 mod journal;
+mod load;
 mod lock;
 mod memory;
+mod mps;
 mod prefix;
 mod prepare;
 mod price;
@@ -21,6 +23,7 @@ mod prove;
 mod provenance;
 mod reproduce;
 mod retry;
+mod sharing;
 mod signals;
 mod slot;
 mod solo;
@@ -33,7 +36,7 @@ use crate::{
     data,
     error::{Context, Error, Result},
     progress::{Label, Progress},
-    spec::{ExperimentFile, RunSpec},
+    spec::{ExperimentFile, RunSpec, RunsPerGpu},
     store::{NewRun, NewSweep, Status, Store},
     sweep::{self, Fingerprint, PlannedRun},
     tensor::safetensors,
@@ -67,6 +70,30 @@ pub struct Options {
     pub jobs: Option<usize>,
     /// `auto`, `cpu`, `cuda:0`, ..
     pub devices: Vec<String>,
+    /// Runs at once on each GPU, where `jobs` does not say.
+    pub runs_per_gpu: RunsPerGpu,
+}
+
+impl Options {
+    /// Those that the command line gives for a file.
+    pub fn new(file: &ExperimentFile, out: &Path, jobs: Option<usize>, devices: &[String]) -> Self {
+        let runs_per_gpu = file.sweep.runs_per_gpu;
+        Self { out: out.to_path_buf(), jobs, devices: devices.to_vec(), runs_per_gpu }
+    }
+
+    /// Where runs may go, at most; of those that are added by measuring nobody knows yet whether there will be any.
+    fn places(&self, devices: &[String], runs: usize) -> Vec<devices::Place> {
+        devices::places(devices, self.jobs, self.runs_per_gpu, runs, devices::cores())
+    }
+
+    /// Where runs go in any case.
+    fn sure_places(&self, devices: &[String], runs: usize) -> Vec<devices::Place> {
+        let runs_per_gpu = match self.runs_per_gpu {
+            RunsPerGpu::Auto => RunsPerGpu::default(),
+            count => count,
+        };
+        Self { runs_per_gpu, ..self.clone() }.places(devices, runs)
+    }
 }
 
 /// What a sweep came to, in runs.
@@ -117,7 +144,7 @@ pub fn price(plan: &[PlannedRun], options: &Options, tell: Option<&mut dyn FnMut
     let (out, states) = (&options.out, states(plan, &options.out)?);
     let devices = devices::resolve(&options.devices)?;
     let left = states.iter().filter(|state| **state != RunState::Finished).count();
-    let places = devices::places(&devices, options.jobs, left, devices::cores());
+    let places = options.sure_places(&devices, left);
     if let Some(tell) = tell {
         price::probe(out, plan, &states, &places, tell)?;
     }
@@ -184,6 +211,9 @@ pub fn sweep(file: &ExperimentFile, plan: &[PlannedRun], options: &Options) -> R
         prepare::prepare(tasks.iter().map(|task| &*task.run), &cache, &figures, progress, &interrupts)
     })?;
 
+    if let Some(why) = devices::why_cpu(&options.devices) {
+        progress.say(&why);
+    }
     progress.say(price.to_string().trim_end());
     let disk = file.sweep.disk.map(|bytes| clean::Budget::new(&file.name, out, bytes));
     let (tasks, followers) = match file.sweep.share_prefix && steering.is_none() {
@@ -224,14 +254,18 @@ fn coordinate(
     let Work { tasks, followers, held, steering, disk } = work;
     let to_do = tasks.len() + followers.len();
     let most = if steering.is_some() { usize::MAX } else { to_do };
-    let places = devices::places(devices, options.jobs, most, devices::cores());
-    progress.say(&opening(to_do, reused, &places));
+    let (places, sure) = (options.places(devices, most), options.sure_places(devices, most).len());
+    progress.say(&opening(to_do, reused, &places, sure));
     let following = followers.iter().map(|follower| &follower.task);
     let labels: Vec<Label> = tasks.iter().chain(following).chain(&held).map(Task::label).collect();
-    progress.plan(labels.iter(), labels.len() + reused, places.len());
+    progress.plan(labels.iter(), labels.len() + reused, sure);
     // Results decide about the order of an adaptive sweep: its director gives out the tasks.
     let (queue, held) = if steering.is_some() { Default::default() } else { (tasks, held) };
+    let sharing = share(options, devices, &places, progress);
     let mut coordinator = Coordinator::new(store, progress, interrupts, &options.out, queue, places);
+    if let Some((sharing, mps)) = sharing {
+        (coordinator.sharing, coordinator.mps) = (Some(sharing), mps);
+    }
     (coordinator.held, coordinator.steering) = (held, steering);
     (coordinator.followers, coordinator.disk) = (followers, disk);
     coordinator.origin = provenance::origin(&options.out)?;
@@ -240,12 +274,38 @@ fn coordinate(
     coordinator.run()
 }
 
-fn opening(to_do: usize, reused: usize, places: &[devices::Place]) -> String {
+/// How runs share GPUs, where several may, and the daemon that lets them.
+fn share(
+    options: &Options,
+    devices: &[String],
+    places: &[devices::Place],
+    progress: &mut Progress,
+) -> Option<(sharing::Sharing, Option<mps::Mps>)> {
+    if places.len() <= devices.len() || devices.iter().all(|device| device == "cpu") {
+        return None;
+    }
+    // Who names a number of jobs has counted for himself.
+    let rule = options.jobs.map_or(options.runs_per_gpu, RunsPerGpu::Count);
+    let load = if rule == RunsPerGpu::Auto { load::Load::watch() } else { load::Load::default() };
+    let gpus = devices.iter().map(|device| (device.clone(), devices::gpu(device))).collect();
+    let (said, mps) = match mps::start(&cache_path(&options.out)) {
+        mps::Way::SideBySide(mps) => {
+            ("run side by side on a GPU: an MPS daemon is there for this sweep".into(), Some(mps))
+        }
+        mps::Way::Theirs => ("run side by side on a GPU, through the MPS daemon that is there already".into(), None),
+        mps::Way::Turns(why) => (format!("take turns on a GPU: no MPS daemon ({why})"), None),
+    };
+    progress.say(&format!("runs {said}"));
+    Some((sharing::Sharing::new(rule, gpus, load), mps))
+}
+
+fn opening(to_do: usize, reused: usize, places: &[devices::Place], sure: usize) -> String {
     let devices: BTreeSet<&str> = places.iter().map(|place| place.device.as_str()).collect();
     let devices = devices.into_iter().collect::<Vec<_>>().join(", ");
     let before = if reused > 0 { format!(", {reused} finished before") } else { String::new() };
     let threads = places.first().map_or(1, |place| place.threads);
-    format!("{to_do} runs to do{before}; {} at once on {devices}, threads each: {threads}", places.len())
+    let more = if places.len() > sure { format!(" (up to {}, as they fit)", places.len()) } else { String::new() };
+    format!("{to_do} runs to do{before}; {sure} at once{more} on {devices}, threads each: {threads}")
 }
 
 /// Removes what a sweep that was killed over its report left there.

@@ -31,6 +31,8 @@ pub struct Assignment {
     /// Pauses after this epoch; `None` trains to the end.
     pub until: Option<u32>,
     pub micro_batch: Option<usize>,
+    /// Runs that may share the device, this one included.
+    pub sharers: usize,
     pub origin: Origin,
 }
 
@@ -40,6 +42,8 @@ pub struct Assignment {
 pub enum Notice {
     /// The run's journal has new lines.
     Grew,
+    /// The most bytes of its GPU's memory that the run has held so far, after a whole epoch.
+    Held(u64),
     /// The attempt is over; without a failure the run is complete, or has come as far as it was asked to. A worker that is leaving takes no other run.
     Ended { failure: Option<Failure>, leaving: bool },
 }

@@ -10,7 +10,7 @@ use super::{
 use crate::{
     error::{Cause, Error, Result},
     event::{Event, Record},
-    spec::RunSpec,
+    spec::{RunSpec, RunsPerGpu},
     sweep::PlannedRun,
 };
 use std::{
@@ -33,7 +33,7 @@ pub fn prove(out: &Path, plan: &[PlannedRun], devices: &[String], tell: &mut dyn
     std::fs::create_dir_all(super::cache_path(out))?;
     let interrupts = Interrupts::listen()?;
     let devices = devices::resolve(devices)?;
-    let place = || devices::places(&devices, Some(1), 1, devices::cores()).remove(0);
+    let place = || devices::places(&devices, Some(1), RunsPerGpu::default(), 1, devices::cores()).remove(0);
 
     tell("proving that runs resume: one short run, left alone");
     let mut whole = Solo::new(out, &spec, run.seed, place())?;

@@ -10,7 +10,7 @@ use crate::{
     data,
     error::{Cause, Error, Result},
     event::{Event, Origin, Split},
-    spec::RunSpec,
+    spec::{RunSpec, RunsPerGpu},
     store::{Run, Status, Store},
 };
 use std::{fmt, path::Path};
@@ -37,7 +37,7 @@ pub fn reproduce(out: &Path, run: &str, device: Option<&str>, tell: &mut dyn FnM
     let spec = checked(out, &run)?;
     let then = store.attempts(&run.id)?.into_iter().filter_map(|attempt| attempt.origin).next_back();
     let devices = devices::resolve(&[device.map_or_else(|| run.device.clone().unwrap_or_default(), String::from)])?;
-    let place = devices::places(&devices, Some(1), 1, devices::cores()).remove(0);
+    let place = devices::places(&devices, Some(1), RunsPerGpu::default(), 1, devices::cores()).remove(0);
     let changed = changed(out, &run, then.as_ref(), &place.device)?;
 
     let interrupts = Interrupts::listen()?;

@@ -32,8 +32,8 @@ pub struct Worker {
 
 impl Worker {
     /// Starts a worker for a place; what it says comes through `outbox`. Until it has a run, its errors go to the log in
-    /// `dir`.
-    pub fn start(place: &Place, dir: &Path, outbox: Sender<Message>) -> Result<Self> {
+    /// `dir`. It finds `more` in its environment.
+    pub fn start(place: &Place, dir: &Path, outbox: Sender<Message>, more: &[(&str, &Path)]) -> Result<Self> {
         let log = OpenOptions::new().create(true).append(true).open(dir.join(LOG));
         let log = log.context(|| format!("cannot write {}", dir.join(LOG).display()))?;
         let mut child = Command::new(program()?)
@@ -42,6 +42,7 @@ impl Worker {
             // Candle's own thread pool is off: a run computes in its own.
             .env("CANDLE_NUM_THREADS", "1")
             .env("RAYON_NUM_THREADS", place.threads.to_string())
+            .envs(more.iter().copied())
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .stderr(log)

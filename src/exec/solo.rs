@@ -79,7 +79,7 @@ impl<'a> Solo<'a> {
         self.attempts += 1;
         let (dir, mut offset) = (self.dir(), journal::read(&self.dir(), 0)?.offset);
         let (outbox, inbox) = mpsc::channel();
-        let mut worker = Worker::start(&self.place, &dir, outbox)?;
+        let mut worker = Worker::start(&self.place, &dir, outbox, &[])?;
         worker.run(self.assignment())?;
         loop {
             if interrupts.count() > 0 {
@@ -116,6 +116,7 @@ impl<'a> Solo<'a> {
             threads: self.place.threads,
             attempt: self.attempts,
             micro_batch: self.micro_batch,
+            sharers: 1,
             origin: Origin::default(),
         }
     }
@@ -131,7 +132,7 @@ impl<'a> Solo<'a> {
 /// How an attempt ended, where a message says that it has: with what failure, or none.
 fn ended(message: Message, worker: &mut Worker, dir: &Path) -> Option<Option<Failure>> {
     match message.notice {
-        Some(Notice::Grew) => None,
+        Some(Notice::Grew | Notice::Held(_)) => None,
         Some(Notice::Ended { failure, .. }) => Some(failure),
         None => {
             let (cause, message) = cause_of_death(worker.wait(GRACE), dir, false);

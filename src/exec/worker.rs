@@ -9,7 +9,7 @@ use super::{
 use crate::{
     error::{Cause, Context, Error, Result, log},
     event::{Event, Origin},
-    tensor::{Device, safetensors},
+    tensor::{Device, gpu, safetensors},
     train::{self, Job},
 };
 use std::{
@@ -42,7 +42,12 @@ pub fn worker() -> Result<()> {
     for assignment in orders {
         let failure = worker.take(&assignment).err();
         // What ran out of memory or panicked may have left anything behind: the slot gets a fresh process.
-        let spoilt = failure.as_ref().is_some_and(|error| matches!(error.cause, Cause::OutOfMemory | Cause::Bug));
+        let spoilt = failure.as_ref().is_some_and(|error| match error.cause {
+            Cause::OutOfMemory | Cause::Bug => true,
+            // A GPU that has failed once answers this process no more.
+            Cause::Environment => assignment.device != "cpu",
+            _ => false,
+        });
         let leaving = spoilt || is_tight(&assignment) || worker.stop.load(SeqCst);
         let failure = failure.map(|error| Failure { cause: error.cause, message: error.to_string() });
         worker.notices.tell(&Notice::Ended { failure, leaving })?;
@@ -87,18 +92,25 @@ impl Worker {
     fn train(&mut self, assignment: &Assignment, journal: &mut journal::Writer) -> Result<()> {
         self.open_pool(assignment.threads)?;
         let device = self.open_device(&assignment.device)?;
+        gpu::share(&device, assignment.sharers)?;
         let data = self.images.of(assignment)?;
         let Some((_, pool)) = &self.pool else { return Err(Error::bug("a worker without threads")) };
         let notices = &self.notices;
+        let queue = gpu::Queue::of_device(&device)?;
         let mut ended = false;
         let mut emit = |event: Event| {
             ended |= matches!(event, Event::Finished { .. } | Event::Paused { .. });
             let begins = matches!(event, Event::Started { .. });
+            let epoch_is_over = matches!(event, Event::Checkpoint { .. });
             journal.append(event)?;
             if begins {
                 journal.append(origin(assignment))?;
             }
-            notices.tell(&Notice::Grew)
+            notices.tell(&Notice::Grew)?;
+            match queue.as_ref().filter(|_| epoch_is_over).map(gpu::Queue::held_memory).transpose()?.flatten() {
+                Some(bytes) => notices.tell(&Notice::Held(bytes)),
+                None => Ok(()),
+            }
         };
         let warnings = data.warnings.iter().cloned().chain(micro_batch_warning(assignment));
         warnings.into_iter().try_for_each(|message| emit(Event::Warning { message }))?;

@@ -6,6 +6,7 @@ use super::{
     conform::conform,
     merge::merge,
     mistake::{Mistake, Mistakes, Place},
+    per_gpu::RunsPerGpu,
     race::Race,
     run::RunSpec,
     schema::{file_shape, layer_shape, run_shape},
@@ -34,6 +35,8 @@ pub struct SweepSpec {
     pub share_prefix: bool,
     /// Bytes that checkpoints may take.
     pub disk: Option<u64>,
+    /// Runs at once on each GPU.
+    pub runs_per_gpu: RunsPerGpu,
     /// `grid` and `zip` of the table itself, then every `[[sweep.block]]`.
     pub blocks: Vec<Block>,
 }
@@ -191,6 +194,11 @@ impl SweepSpec {
         check_race(&entry.node, &race, seeds.len(), mistakes);
         let pruning_place = entry.node.entry("pruning").map(|entry| entry.mark().clone());
         let disk = entry.node.get("disk").and_then(|node| size::read("disk", node, mistakes));
+        let runs_per_gpu = match entry.node.get("runs_per_gpu").map(|node| &node.value) {
+            Some(Value::Integer(count)) => RunsPerGpu::Count(*count as usize),
+            Some(_) => RunsPerGpu::Auto,
+            None => RunsPerGpu::default(),
+        };
         let share_prefix = entry.node.get("share_prefix").is_some_and(|node| matches!(node.value, Value::Bool(true)));
         let mut reader = Reader { names, seeds: &seeds, table: &entry.node, mistakes };
         let mut blocks = Vec::new();
@@ -204,7 +212,7 @@ impl SweepSpec {
             }
             blocks.push(reader.block(block));
         }
-        Self { seeds, folds, pruning, race, pruning_place, share_prefix, disk, blocks }
+        Self { seeds, folds, pruning, race, pruning_place, share_prefix, disk, runs_per_gpu, blocks }
     }
 }
 

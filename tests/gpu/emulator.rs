@@ -82,6 +82,14 @@ impl Driver for Emulator {
         Ok(None)
     }
 
+    fn held_memory(&self) -> Result<Option<u64>> {
+        Ok(None)
+    }
+
+    fn share(&self, _: usize) -> Result<()> {
+        Ok(())
+    }
+
     fn peak_memory(&self) -> Result<Option<u64>> {
         Ok(None)
     }

@@ -25,6 +25,9 @@ pub struct SweepTable {
     /// What the checkpoints of the sweep may take on the disk, for example "20 GB": beyond it, those of finished runs go, the
     /// worst first, but never the best of an experiment.
     disk: Option<String>,
+    /// Runs at once on each GPU: a number, or "auto" for one and then further ones, as long as what runs of their kind were
+    /// measured to take fits its memory and it is not busy all the time. Default: 1.
+    runs_per_gpu: Option<RunsPerGpu>,
     /// Dotted keys with a list of values each: every combination of them, the first key varying slowest.
     grid: Option<BTreeMap<String, serde_json::Value>>,
     /// Dotted keys with lists of one length: the first values together, then the second ones, ..
@@ -79,6 +82,22 @@ struct BlockTable {
     /// The best so many points are tried on all seeds; default: that of the sweep.
     #[schemars(range(min = 1))]
     confirm: Option<u32>,
+}
+
+/// A number, or "auto".
+#[derive(JsonSchema)]
+#[schemars(untagged)]
+#[allow(dead_code)] // read as a schema only
+enum RunsPerGpu {
+    Count(#[schemars(range(min = 1, max = 48))] u32),
+    Measured(Measured),
+}
+
+#[derive(JsonSchema)]
+#[schemars(rename_all = "snake_case")]
+#[allow(dead_code)] // read as a schema only
+enum Measured {
+    Auto,
 }
 
 /// A list of seeds, or how many to use.

@@ -17,8 +17,15 @@ pub trait Driver: Send + Sync {
     /// Fills `bytes` bytes from `address` with zeros.
     fn clear(&self, address: u64, bytes: usize) -> Result<()>;
 
-    /// Bytes of memory that are left; `None` where it is the host's.
+    /// Bytes of memory that are left to this process, of its share where several have one; `None` where it is the host's.
     fn free_memory(&self) -> Result<Option<usize>>;
+
+    /// The most bytes this process has held at once, those among them that it keeps for later; `None` where it is the
+    /// host's.
+    fn held_memory(&self) -> Result<Option<u64>>;
+
+    /// Lets go of memory that is only kept, and counts peaks anew. From now on `among` processes share the device.
+    fn share(&self, among: usize) -> Result<()>;
 
     /// The most bytes that were in use at once; `None` where it is the host's.
     fn peak_memory(&self) -> Result<Option<u64>>;

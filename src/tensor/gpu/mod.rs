@@ -40,6 +40,12 @@ pub fn set_mode(device: &Device, mode: Mode) -> Result<()> {
     }
 }
 
+/// Lets go of a device's memory that is only kept, and says that `among` processes share it from now on. Nothing on the
+/// CPU.
+pub fn share(device: &Device, among: usize) -> Result<()> {
+    Queue::of_device(device)?.map_or(Ok(()), |queue| queue.share(among))
+}
+
 /// Values of the host as a tensor; where the device is a GPU, without waiting for it.
 pub fn upload(values: &[f32], shape: impl Into<Shape>, device: &Device) -> Result<Tensor> {
     match device {

@@ -204,9 +204,22 @@ impl Queue {
         Ok(move || Ok(bytes()?.as_chunks().0.iter().map(|&bytes| f32::from_ne_bytes(bytes)).collect()))
     }
 
-    /// Bytes of memory that the device has left; `None` where it is the host's.
+    /// Bytes of the device's memory that are left to this process, of its share where several have one; `None` where it is
+    /// the host's.
     pub fn free_memory(&self) -> Result<Option<usize>> {
         self.0.free_memory()
+    }
+
+    /// The most bytes of the device's memory that this process has held at once, those among them that it keeps for later;
+    /// `None` where it is the host's.
+    pub fn held_memory(&self) -> Result<Option<u64>> {
+        self.0.held_memory()
+    }
+
+    /// Lets go of memory that is only kept, and counts peaks anew. From now on `among` processes share the device, each of
+    /// which keeps to its part of the memory where it has a choice.
+    pub fn share(&self, among: usize) -> Result<()> {
+        self.0.share(among)
     }
 
     /// The most bytes of the device's memory that were in use at once; `None` where it is the host's.

@@ -9,14 +9,20 @@ use candle_core::{
     CudaDevice, CudaStorage, DType, Layout, Result, Shape, Storage, Tensor, bail,
     cuda_backend::{
         CudaStorageSlice as Slice, DeviceId, WrapErr,
-        cudarc::driver::{CudaContext, CudaFunction, CudaStream, DevicePtr, LaunchConfig, PushKernelArg, result, sys},
+        cudarc::driver::{
+            CudaContext, CudaFunction, CudaStream, DevicePtr, LaunchConfig, PushKernelArg, result,
+            sys::{self, CUmemPool_attribute as PoolAttribute},
+        },
     },
 };
 use dnn::Dnn;
 use staging::{Downloads, Staging};
 use std::{
     collections::HashMap,
-    sync::{Arc, LazyLock, Mutex, PoisonError},
+    sync::{
+        Arc, LazyLock, Mutex, PoisonError,
+        atomic::{AtomicUsize, Ordering},
+    },
 };
 
 /// The kernels as PTX, one module a type; see `build.rs`.
@@ -38,7 +44,7 @@ pub fn open(index: usize) -> Result<CudaDevice> {
 /// Given back at every synchronization, the pool's memory would have to be mapped again for the next step.
 fn keep_memory(device: &CudaDevice) -> Result<()> {
     let mut most = u64::MAX;
-    let attribute = sys::CUmemPool_attribute::CU_MEMPOOL_ATTR_RELEASE_THRESHOLD;
+    let attribute = PoolAttribute::CU_MEMPOOL_ATTR_RELEASE_THRESHOLD;
     // SAFETY: the pool is the device's own, and the attribute is a u64.
     unsafe { result::mem_pool::set_attribute(pool(&device.cuda_stream())?, attribute, (&raw mut most).cast()) }.w()
 }
@@ -47,6 +53,22 @@ fn keep_memory(device: &CudaDevice) -> Result<()> {
 fn pool(stream: &CudaStream) -> Result<sys::CUmemoryPool> {
     // SAFETY: the context's device exists.
     unsafe { result::device::get_default_mem_pool(stream.context().cu_device()) }.w()
+}
+
+/// How many devices this process sees. Wakes none of them up.
+pub fn count() -> Result<usize> {
+    Ok(CudaContext::device_count().w()?.max(0) as usize)
+}
+
+/// A device's model, its UUID as `nvidia-smi` writes it, and its bytes of memory. Does not wake it up.
+pub fn identity(index: usize) -> Result<(String, String, u64)> {
+    result::init().w()?;
+    let device = result::device::get(index as i32).w()?;
+    let id = result::device::get_uuid(device).w()?.bytes.map(|byte| format!("{:02x}", byte as u8));
+    let uuid = [0..4, 4..6, 6..8, 8..10, 10..16].map(|part| id[part].concat()).join("-");
+    // SAFETY: the device exists.
+    let memory = unsafe { result::device::total_mem(device) }.w()?;
+    Ok((result::device::get_name(device).w()?, format!("GPU-{uuid}"), memory as u64))
 }
 
 /// A device's name, compute capability and memory, e.g. `cuda:0 NVIDIA H100, compute capability 9.0, 78.2 of 79.1 GiB free`.
@@ -132,6 +154,8 @@ struct Cuda {
     staging: Mutex<Staging>,
     downloads: Downloads,
     mode: Mutex<Mode>,
+    /// Processes that share the device.
+    among: AtomicUsize,
 }
 
 impl Cuda {
@@ -145,7 +169,16 @@ impl Cuda {
             stream,
             functions: Mutex::default(),
             mode: Mutex::default(),
+            among: AtomicUsize::new(1),
         })
+    }
+
+    /// A number of bytes that the device's memory pool tells.
+    fn pool_bytes(&self, attribute: PoolAttribute) -> Result<u64> {
+        let mut bytes = 0u64;
+        // SAFETY: the pool is the device's own, and the attribute is a u64.
+        unsafe { result::mem_pool::get_attribute(pool(&self.stream)?, attribute, (&raw mut bytes).cast()) }.w()?;
+        Ok(bytes)
     }
 
     fn mode(&self) -> Mode {
@@ -199,16 +232,34 @@ impl Driver for Cuda {
 
     fn free_memory(&self) -> Result<Option<usize>> {
         self.stream.context().bind_to_thread().w()?;
-        let (free, _) = result::mem_get_info().w()?;
-        Ok(Some(free))
+        let (free, all) = result::mem_get_info().w()?;
+        let among = self.among.load(Ordering::Relaxed);
+        let held = self.pool_bytes(PoolAttribute::CU_MEMPOOL_ATTR_RESERVED_MEM_CURRENT)? as usize;
+        let share = if among > 1 { (all / among).saturating_sub(held) } else { usize::MAX };
+        Ok(Some(free.min(share)))
     }
 
     fn peak_memory(&self) -> Result<Option<u64>> {
-        let mut bytes = 0u64;
-        let attribute = sys::CUmemPool_attribute::CU_MEMPOOL_ATTR_USED_MEM_HIGH;
-        // SAFETY: the pool is the device's own, and the attribute is a u64.
-        unsafe { result::mem_pool::get_attribute(pool(&self.stream)?, attribute, (&raw mut bytes).cast()) }.w()?;
-        Ok(Some(bytes))
+        self.pool_bytes(PoolAttribute::CU_MEMPOOL_ATTR_USED_MEM_HIGH).map(Some)
+    }
+
+    fn held_memory(&self) -> Result<Option<u64>> {
+        self.pool_bytes(PoolAttribute::CU_MEMPOOL_ATTR_RESERVED_MEM_HIGH).map(Some)
+    }
+
+    fn share(&self, among: usize) -> Result<()> {
+        self.among.store(among, Ordering::Relaxed);
+        self.stream.synchronize().w()?;
+        let pool = pool(&self.stream)?;
+        // SAFETY: the pool is the device's own; what is in use stays.
+        unsafe { result::mem_pool::trim_to(pool, 0) }.w()?;
+        let high = [PoolAttribute::CU_MEMPOOL_ATTR_USED_MEM_HIGH, PoolAttribute::CU_MEMPOOL_ATTR_RESERVED_MEM_HIGH];
+        for attribute in high {
+            let mut zero = 0u64;
+            // SAFETY: the attribute is a u64; zero sets it to what is in use now.
+            unsafe { result::mem_pool::set_attribute(pool, attribute, (&raw mut zero).cast()) }.w()?;
+        }
+        Ok(())
     }
 
     fn clear(&self, address: u64, bytes: usize) -> Result<()> {
