@@ -27,6 +27,9 @@ pub struct Args {
     /// Counted steps, after two that are not
     #[arg(long, default_value_t = 10)]
     steps: usize,
+    /// Only algorithms whose results are the same every time, as `deterministic = true` in a file
+    #[arg(long)]
+    deterministic: bool,
     /// Print JSON
     #[arg(long)]
     json: bool,
@@ -39,7 +42,7 @@ pub fn run(args: &Args) -> Result<u8> {
         None => std::thread::available_parallelism().map_or(1, usize::from),
     };
     let (size, batch, steps) = (args.size, args.batch, args.steps.max(1));
-    let bench = Bench { backbone: &args.backbone, size, batch, steps, device, precision };
+    let bench = Bench { backbone: &args.backbone, size, batch, steps, device, precision, deterministic: args.deterministic };
     let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().map_err(Error::bug)?;
     let speed = pool.install(|| speed::measure(&bench))?;
     if args.json {

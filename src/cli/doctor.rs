@@ -60,11 +60,25 @@ fn memory() -> Option<String> {
 
 fn cuda() -> String {
     if !cfg!(feature = "cuda") {
-        return "not in this build (cargo build --release --features cuda)".into();
+        return format!("not in this build (cargo build --release --features cuda); {}", libraries());
     }
     match exec::cuda_report() {
         Ok(devices) => devices,
         Err(error) => format!("in this build, but no device answers: {error}"),
+    }
+}
+
+/// Whether a program built with CUDA would start here: the loader refuses it where one of its libraries is missing.
+fn libraries() -> String {
+    let missing: Vec<&str> = [c"libcuda.so.1", c"libcudnn.so.9"]
+        .into_iter()
+        // SAFETY: the name is a C string; what a library does when it is loaded is the same as in a program that uses it.
+        .filter(|name| unsafe { libc::dlopen(name.as_ptr(), libc::RTLD_LAZY) }.is_null())
+        .filter_map(|name| name.to_str().ok())
+        .collect();
+    match missing.as_slice() {
+        [] => "the driver and cuDNN 9 are here".into(),
+        names => format!("such a program would not start here, {} missing", names.join(" and ")),
     }
 }
 

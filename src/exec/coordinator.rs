@@ -232,6 +232,8 @@ impl<'a> Coordinator<'a> {
         let Some(steering) = &mut self.steering else { return Ok(()) };
         let now = Instant::now();
         let free = self.slots.iter().filter(|slot| slot.task.is_none()).count();
+        // Slots of a GPU that is shared by measuring may stay empty: what is decided by results is decided late.
+        let free = if self.is_measured() { free.min(1) } else { free };
         let ready = self.queue.iter().filter(|task| task.ready <= now).count();
         let (store, space) = (&mut self.store, &mut self.space);
         let mut desk = Desk { store, space, progress: self.progress, interrupts: self.interrupts };

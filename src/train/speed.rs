@@ -24,6 +24,8 @@ pub struct Bench<'a> {
     pub steps: usize,
     pub device: Device,
     pub precision: Precision,
+    /// As `deterministic` of a run.
+    pub deterministic: bool,
 }
 
 #[derive(Clone, Copy, Debug, serde::Serialize)]
@@ -40,7 +42,7 @@ pub struct Speed {
 pub fn measure(bench: &Bench) -> Result<Speed> {
     let device = &bench.device;
     let (warm_up, together) = if device.is_cpu() { (2, 1) } else { (20, 10) };
-    gpu::set_mode(device, gpu::Mode { tf32: bench.precision == Precision::Tf32, deterministic: false })?;
+    gpu::set_mode(device, gpu::Mode { tf32: bench.precision == Precision::Tf32, deterministic: bench.deterministic })?;
     let options = Options { image_size: bench.size, ..Options::new(2) };
     let model = backbone::build(bench.backbone, &options, device, Key::new(0))?;
     let mut updater = Updater::new(&OptimizerSpec::adam(Default::default()), &model.params, &Groups::default())?;

@@ -3,6 +3,7 @@
 use crate::device::on_gpu;
 use runner::{
     data::{self, Dataset, Decode, Interpolation},
+    error::Result,
     event::{Event, Split},
     spec::RunSpec,
     tensor::{Device, gpu::Queue},
@@ -23,7 +24,7 @@ fn data() -> &'static Dataset {
     })
 }
 
-fn spec(backbone: &str, precision: &str, change: Value) -> RunSpec {
+pub fn spec(backbone: &str, precision: &str, change: Value) -> RunSpec {
     let mut spec = json!({
         "data": { "synthetic": { "train": 12, "val": 4, "size": SIZE } },
         "input": { "size": SIZE, "mean": [0.5, 0.5, 0.5], "std": [0.25, 0.25, 0.25] },
@@ -46,13 +47,17 @@ fn spec(backbone: &str, precision: &str, change: Value) -> RunSpec {
     serde_json::from_value(spec).unwrap()
 }
 
-/// The training loss of each step and the validation loss. A driver is lent to one thread: all work stays on it.
-fn losses(spec: &RunSpec, device: &Device) -> (Vec<f64>, f64) {
+/// The training loss of each step, and the validation loss.
+pub type Losses = (Vec<f64>, f64);
+
+/// Trains, with so many images at a time where memory holds no whole batch. A driver is lent to one thread: all work stays
+/// on it.
+pub fn losses(spec: &RunSpec, device: &Device, micro_batch: Option<usize>) -> Result<Losses> {
     let pool = rayon::ThreadPoolBuilder::new().num_threads(1).use_current_thread().build().unwrap();
-    pool.install(|| run(spec, device))
+    pool.install(|| run(spec, device, micro_batch))
 }
 
-fn run(spec: &RunSpec, device: &Device) -> (Vec<f64>, f64) {
+fn run(spec: &RunSpec, device: &Device, micro_batch: Option<usize>) -> Result<Losses> {
     let on_gpu = Queue::of_device(device).unwrap().is_some();
     let dir = tempfile::tempdir().unwrap();
     let job = Job {
@@ -64,7 +69,7 @@ fn run(spec: &RunSpec, device: &Device) -> (Vec<f64>, f64) {
         until: None,
         threads: 1,
         attempt: 1,
-        micro_batch: None,
+        micro_batch,
     };
     let (mut steps, mut val) = (Vec::new(), f64::NAN);
     let mut emit = |event: Event| {
@@ -76,15 +81,15 @@ fn run(spec: &RunSpec, device: &Device) -> (Vec<f64>, f64) {
         }
         Ok(())
     };
-    train::run(&job, &mut emit, &AtomicBool::new(false)).unwrap();
-    (steps, val)
+    train::run(&job, &mut emit, &AtomicBool::new(false))?;
+    Ok((steps, val))
 }
 
 fn check(backbone: &str, precision: &str, tolerance: f64, change: Value) {
     let (on_cpu, on_device) = (spec(backbone, "f32", change.clone()), spec(backbone, precision, change));
     let [(cpu, cpu_val), (gpu, gpu_val)] = std::thread::scope(|scope| {
-        let cpu = scope.spawn(|| losses(&on_cpu, &Device::Cpu));
-        let gpu = scope.spawn(|| on_gpu(|device| losses(&on_device, device)));
+        let cpu = scope.spawn(|| losses(&on_cpu, &Device::Cpu, None).unwrap());
+        let gpu = scope.spawn(|| on_gpu(|device| losses(&on_device, device, None).unwrap()));
         [cpu.join().unwrap(), gpu.join().unwrap()]
     });
     assert_eq!(cpu.len(), gpu.len());

@@ -7,7 +7,7 @@ use crate::{
         devices::Place,
         memory::{self, kind},
         protocol::Failure,
-        sharing,
+        sharing::{self, Sharing},
     },
 };
 use std::time::Instant;
@@ -51,12 +51,16 @@ impl Coordinator<'_> {
         others.filter(move |(_, slot)| slot.place.device == *device).filter_map(|(_, slot)| slot.task.as_ref())
     }
 
+    /// Whether runs are added to a GPU by measuring.
+    pub(super) fn is_measured(&self) -> bool {
+        self.sharing.as_ref().is_some_and(Sharing::is_measured)
+    }
+
     /// The threads a run gets, and how many may share its device. Places of a GPU that is shared by measuring count on all
     /// of its cores, of which a run that joins others takes a part.
     pub(super) fn portion(&self, index: usize, place: &Place) -> (usize, usize) {
         let sharers = self.slots.iter().filter(|slot| slot.place.device == place.device).count();
-        let measured = self.sharing.as_ref().is_some_and(|sharing| sharing.is_measured());
-        let parts = if measured { 1 + self.beside(index).count() } else { 1 };
+        let parts = if self.is_measured() { 1 + self.beside(index).count() } else { 1 };
         ((place.threads / parts).max(1), sharers)
     }
 
