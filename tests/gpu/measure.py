@@ -15,8 +15,10 @@ Needs torch, torchvision and timm. The parts, each of which --parts can name alo
     compiled       the ratios of `steps` to torch.compile (max-autotune), which takes minutes for each network
 
 Every figure is printed as soon as it is there, and appended to --log as a line of JSON; a part that fails does not end
-the others. --quick takes less than 25 minutes: what is slow comes last and is cut off there, and the table at the end
-says what was not measured. `--device cpu` tries the script itself without a GPU, on tiny sizes.
+the others. --quick takes less than 25 minutes, or --minutes: what is slow comes last and is cut off there, and the table at
+the end says what was not measured. Where a machine is lent for minutes at a time, name --parts, --backbones and --batches
+call by call: each call's table speaks for everything in --log. `--device cpu` tries the script itself without a GPU, on
+tiny sizes.
 """
 import argparse, collections, json, pathlib, sqlite3, statistics, subprocess, sys, tempfile, time, traceback
 
@@ -32,7 +34,10 @@ def main():
     parser.add_argument("--runner", default="target/release/runner")
     parser.add_argument("--tests", help="the test program of tests/gpu, built with --features cuda")
     parser.add_argument("--parts", default=",".join(PARTS), help="which parts, in their order, separated by commas")
+    parser.add_argument("--backbones", default=",".join(BACKBONES), help="those of steps and compiled")
+    parser.add_argument("--batches", help="those of steps and compiled [default: 40, and without --quick 256]")
     parser.add_argument("--quick", action="store_true", help=f"at most {QUICK_MINUTES} minutes in all")
+    parser.add_argument("--minutes", type=float, help="at most so many minutes in all")
     parser.add_argument("--device", default="cuda:0", help="cpu tries the script on tiny sizes")
     parser.add_argument("--log", default="measure.jsonl", help="where figures go as well")
     parser.add_argument("--torch", nargs="+", help=argparse.SUPPRESS)
@@ -58,14 +63,21 @@ class Session:
         self.gpu = args.device != "cpu"
         self.tiny = not self.gpu
         self.size = 64 if self.tiny else 256
-        self.batches = [4] if self.tiny else [40] if args.quick else [40, 256]
+        self.backbones = args.backbones.split(",")
+        usual = "4" if self.tiny else "40" if args.quick else "40,256"
+        self.batches = [int(batch) for batch in (args.batches or usual).split(",")]
+        self.minutes = args.minutes or (QUICK_MINUTES if args.quick else 24 * 60)
         self.precision = "bf16" if self.gpu else "f32"
         self.figures = collections.defaultdict(dict)
-        self.log = open(args.log, "a")
+        self.log = open(args.log, "a+")
+        self.log.seek(0)
+        for line in map(json.loads, self.log):
+            if line["device"] == args.device and line["name"] != "failed":
+                self.figures[line["part"]][line["name"]] = line["value"]
 
     def left(self):
-        """Seconds that are left; a failing part is cut off there."""
-        return QUICK_MINUTES * 60 - (time.monotonic() - self.began) if self.args.quick else 3600.0
+        """Seconds that are left; a part is cut off there."""
+        return self.minutes * 60 - (time.monotonic() - self.began)
 
     def part(self, name):
         print(f"\n== {name} ({time.monotonic() - self.began:.0f} s in)", flush=True)
@@ -138,7 +150,7 @@ def checks(figures):
     steps = figures["steps"]
 
     def ratio(backbone, mode):
-        row = steps.get(f"{backbone} {40}", {})
+        row = steps.get(f"{backbone} 40", {})
         return row["runner"] / row[mode] if row.get("runner") and row.get(mode) else None
 
     yield "the device tests pass", figures["tests"].get("passed")
@@ -166,7 +178,7 @@ def device_tests(session):
 def steps(session):
     """Eager first for every network, since torch.compile takes minutes for each."""
     print(f"{'backbone':<24} {'batch':>5} {'runner':>9} {'eager':>9} {'ratio':>6}   memory, MiB: runner, eager", flush=True)
-    for batch, backbone in [(batch, backbone) for batch in session.batches for backbone in BACKBONES]:
+    for batch, backbone in [(batch, backbone) for batch in session.batches for backbone in session.backbones]:
         ours = session.attempt(f"runner {backbone}", lambda: session.bench(backbone, batch))
         theirs = session.attempt(f"eager {backbone}", lambda: session.last_json(session.torch("step", backbone, batch, "eager")))
         row = {
@@ -181,15 +193,17 @@ def steps(session):
 def compiled(session):
     """torch.compile, those first that are asked for; in a hurry no others."""
     print(f"{'backbone':<24} {'batch':>5} {'runner':>9} {'compiled':>9} {'ratio':>6}", flush=True)
-    names = FIRST if session.args.quick else FIRST + [name for name in BACKBONES if name not in FIRST]
+    names = [name for name in FIRST if name in session.backbones]
+    if not session.args.quick:
+        names += [name for name in session.backbones if name not in names]
     for batch in session.batches:
         for backbone in names:
             words = session.torch("step", backbone, batch, "compiled")
             theirs = session.attempt(f"compiled {backbone}", lambda: session.last_json(words, timeout=600))
             row = session.figures["steps"].get(f"{backbone} {batch}") or {}
-            if not row.get("runner"):
-                row["runner"] = session.bench(backbone, batch)["images_per_second"]
-            if theirs:
+            ours = session.attempt(f"runner {backbone}", lambda: session.bench(backbone, batch)) if theirs else None
+            if ours:
+                row["runner"] = ours["images_per_second"]
                 row["compiled"] = theirs["images_per_second"]
                 session.keep("steps", f"{backbone} {batch}", row)
                 print(f"{backbone:<24} {batch:>5} {row['runner']:>9.1f} {row['compiled']:>9.1f} {row['runner'] / row['compiled']:>6.2f}", flush=True)

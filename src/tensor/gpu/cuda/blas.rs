@@ -15,7 +15,8 @@ use candle_core::{
     },
 };
 
-/// One product, or a batch of them.
+/// One product, or a batch of them. The same numbers give the same bits every time: the handle's products all go through one
+/// stream, so that none has to do with another one's workspace.
 ///
 /// cuBLAS stores matrices column after column, so that what it calls `out^T = b^T a^T` is our product.
 pub fn matmul(handle: cublasHandle_t, product: &Product, tf32: bool) -> Result<()> {
