@@ -42,7 +42,8 @@ pub fn run(args: &Args) -> Result<u8> {
         None => std::thread::available_parallelism().map_or(1, usize::from),
     };
     let (size, batch, steps) = (args.size, args.batch, args.steps.max(1));
-    let bench = Bench { backbone: &args.backbone, size, batch, steps, device, precision, deterministic: args.deterministic };
+    let bench =
+        Bench { backbone: &args.backbone, size, batch, steps, device, precision, deterministic: args.deterministic };
     let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().map_err(Error::bug)?;
     let speed = pool.install(|| speed::measure(&bench))?;
     if args.json {

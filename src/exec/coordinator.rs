@@ -229,11 +229,12 @@ impl<'a> Coordinator<'a> {
 
     /// Asks for further tasks where slots are free and nothing waits for them.
     fn refill(&mut self) -> Result<()> {
+        // Slots of a GPU that is shared by measuring may stay empty, and what follows from results is decided late.
+        let one_by_one = self.is_measured();
         let Some(steering) = &mut self.steering else { return Ok(()) };
         let now = Instant::now();
         let free = self.slots.iter().filter(|slot| slot.task.is_none()).count();
-        // Slots of a GPU that is shared by measuring may stay empty: what is decided by results is decided late.
-        let free = if self.is_measured() { free.min(1) } else { free };
+        let free = if one_by_one { free.min(1) } else { free };
         let ready = self.queue.iter().filter(|task| task.ready <= now).count();
         let (store, space) = (&mut self.store, &mut self.space);
         let mut desk = Desk { store, space, progress: self.progress, interrupts: self.interrupts };

@@ -1,4 +1,5 @@
-//! Convolutions by cuDNN, channels last. The fastest algorithm is measured once for each convolution and kept.
+//! Convolutions by cuDNN, channels last. The fastest algorithm is measured once for each convolution and kept; in
+//! deterministic mode cuDNN's rules choose it.
 
 use crate::tensor::gpu::{Convolution, ConvolutionPass, Mode};
 use candle_core::{
@@ -103,22 +104,37 @@ impl Dnn {
         Ok(self.workspace.as_mut().map_or(0, |workspace| workspace.device_ptr_mut(stream).0) as *mut _)
     }
 
-    /// Measures the algorithms on the arrays at hand, the result among them, which the pass then writes anyway.
+    /// The fastest algorithm; of those whose results are the same every time the first by cuDNN's own rules, since which one
+    /// measures fastest is not the same every time.
     fn plan(&mut self, pass: ConvolutionPass, c: &Convolution, places: Places, mode: Mode) -> Result<Plan> {
         let descriptors = Descriptors::new(c, mode)?;
-        // SAFETY: cuDNN measures within the workspace it is given; it grows no plan's need beyond that.
-        let mut scratch = unsafe { self.stream.alloc::<u8>(MOST_WORKSPACE) }.ok();
-        let stream = self.stream.clone();
-        let room = scratch.as_ref().map_or(0, |_| MOST_WORKSPACE);
-        let address = scratch.as_mut().map_or(0, |scratch| scratch.device_ptr_mut(&stream).0) as *mut c_void;
-        // SAFETY: the places are arrays of the sizes described, and the scratch memory has that room.
-        let found = unsafe { descriptors.measure(self.handle, pass, places, (address, room)) }?;
+        let (found, room) = match mode.deterministic {
+            true => (descriptors.ranked(self.handle, pass)?, MOST_WORKSPACE),
+            false => self.measured(&descriptors, pass, places)?,
+        };
         let usable = |found: &&Found| found.bytes <= room && (!mode.deterministic || found.deterministic);
         let Some(best) = found.iter().find(usable) else {
             let why = if mode.deterministic { " whose result is the same every time" } else { "" };
             bail!("cuDNN has no algorithm{why} for the {pass:?} pass of {c:?}")
         };
         Ok(Plan { algorithm: best.algorithm, workspace: best.bytes, descriptors })
+    }
+
+    /// Measures the algorithms on the arrays at hand, the result among them, which the pass then writes anyway; with the
+    /// bytes of workspace that there were for them.
+    fn measured(
+        &self,
+        descriptors: &Descriptors,
+        pass: ConvolutionPass,
+        places: Places,
+    ) -> Result<(Vec<Found>, usize)> {
+        // SAFETY: cuDNN measures within the workspace it is given; it grows no plan's need beyond that.
+        let mut scratch = unsafe { self.stream.alloc::<u8>(MOST_WORKSPACE) }.ok();
+        let room = scratch.as_ref().map_or(0, |_| MOST_WORKSPACE);
+        let address = scratch.as_mut().map_or(0, |scratch| scratch.device_ptr_mut(&self.stream).0) as *mut c_void;
+        // SAFETY: the places are arrays of the sizes described, and the scratch memory has that room.
+        let found = unsafe { descriptors.measure(self.handle, pass, places, (address, room)) }?;
+        Ok((found, room))
     }
 }
 
@@ -137,20 +153,14 @@ struct Found {
     deterministic: bool,
 }
 
-/// Asks one of cuDNN's functions that measure algorithms, which differ in types and in the order of the three arrays alone:
-/// two that are read, then the one that is written.
-macro_rules! measured {
-    ($find:ident, $answer:ident, $algorithm:path, $convolution:expr, $handle:expr, [$($array:expr),*], $to:expr, $workspace:expr) => {{
+/// Asks one of cuDNN's functions that list algorithms, which differ in types and in what they are given.
+macro_rules! algorithms {
+    ($ask:ident($($given:expr),*; $($more:expr),*), $answer:ident, $algorithm:path) => {{
         // SAFETY: plain numbers that cuDNN writes.
         let (mut count, mut answers) = (0, unsafe { std::mem::zeroed::<[sys::$answer; ALGORITHMS]>() });
-        let (workspace, bytes) = $workspace;
         // SAFETY: the caller's promise.
-        let status = unsafe {
-            sys::$find(
-                $handle, $($array.0, $array.1,)* $convolution, $to.0, $to.1, ALGORITHMS as i32, &mut count,
-                answers.as_mut_ptr(), workspace, bytes,
-            )
-        };
+        let status =
+            unsafe { sys::$ask($($given,)* ALGORITHMS as i32, &mut count, answers.as_mut_ptr(), $($more),*) };
         status.result().map_err(failed)?;
         let found = |answer: &sys::$answer| Found {
             algorithm: $algorithm(answer.algo),
@@ -219,40 +229,52 @@ impl Descriptors {
         handle: sys::cudnnHandle_t,
         pass: ConvolutionPass,
         at: Places,
-        workspace: (*mut c_void, usize),
+        (workspace, bytes): (*mut c_void, usize),
     ) -> Result<Vec<Found>> {
-        use Algorithm::{Forward, InputGradient, WeightGradient};
-        let (x, weight, y, c) = ((self.x, at.x), (self.weight, at.weight), (self.y, at.y), self.convolution);
+        let d = self;
         Ok(match pass {
-            ConvolutionPass::Forward => measured!(
-                cudnnFindConvolutionForwardAlgorithmEx,
+            ConvolutionPass::Forward => algorithms!(
+                cudnnFindConvolutionForwardAlgorithmEx(
+                    handle, d.x, at.x, d.weight, at.weight, d.convolution, d.y, at.y; workspace, bytes
+                ),
                 cudnnConvolutionFwdAlgoPerf_t,
-                Forward,
-                c,
-                handle,
-                [x, weight],
-                y,
-                workspace
+                Algorithm::Forward
             ),
-            ConvolutionPass::InputGradient => measured!(
-                cudnnFindConvolutionBackwardDataAlgorithmEx,
+            ConvolutionPass::InputGradient => algorithms!(
+                cudnnFindConvolutionBackwardDataAlgorithmEx(
+                    handle, d.weight, at.weight, d.y, at.y, d.convolution, d.x, at.x; workspace, bytes
+                ),
                 cudnnConvolutionBwdDataAlgoPerf_t,
-                InputGradient,
-                c,
-                handle,
-                [weight, y],
-                x,
-                workspace
+                Algorithm::InputGradient
             ),
-            ConvolutionPass::WeightGradient => measured!(
-                cudnnFindConvolutionBackwardFilterAlgorithmEx,
+            ConvolutionPass::WeightGradient => algorithms!(
+                cudnnFindConvolutionBackwardFilterAlgorithmEx(
+                    handle, d.x, at.x, d.y, at.y, d.convolution, d.weight, at.weight; workspace, bytes
+                ),
                 cudnnConvolutionBwdFilterAlgoPerf_t,
-                WeightGradient,
-                c,
-                handle,
-                [x, y],
-                weight,
-                workspace
+                Algorithm::WeightGradient
+            ),
+        })
+    }
+
+    /// The algorithms in the order of cuDNN's rules, which look at the sizes alone.
+    fn ranked(&self, handle: sys::cudnnHandle_t, pass: ConvolutionPass) -> Result<Vec<Found>> {
+        let d = self;
+        Ok(match pass {
+            ConvolutionPass::Forward => algorithms!(
+                cudnnGetConvolutionForwardAlgorithm_v7(handle, d.x, d.weight, d.convolution, d.y;),
+                cudnnConvolutionFwdAlgoPerf_t,
+                Algorithm::Forward
+            ),
+            ConvolutionPass::InputGradient => algorithms!(
+                cudnnGetConvolutionBackwardDataAlgorithm_v7(handle, d.weight, d.y, d.convolution, d.x;),
+                cudnnConvolutionBwdDataAlgoPerf_t,
+                Algorithm::InputGradient
+            ),
+            ConvolutionPass::WeightGradient => algorithms!(
+                cudnnGetConvolutionBackwardFilterAlgorithm_v7(handle, d.x, d.y, d.convolution, d.weight;),
+                cudnnConvolutionBwdFilterAlgoPerf_t,
+                Algorithm::WeightGradient
             ),
         })
     }
