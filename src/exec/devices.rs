@@ -200,17 +200,16 @@ pub fn open(name: &str) -> Result<Device> {
 /// What CUDA offers: every device this process sees, its memory, and the versions of driver and libraries.
 #[cfg(feature = "cuda")]
 pub fn cuda_report() -> Result<String> {
+    let count = match &*OFFER {
+        Offer::Devices(count) => *count,
+        Offer::Nothing(why) => return Err(Error::user(why)),
+        Offer::NotBuilt => return Err(Error::bug("a CUDA build without CUDA")),
+    };
     let mut lines = vec![gpu::cuda::versions()?];
-    match &*OFFER {
-        Offer::Devices(count) => {
-            for index in 0..*count {
-                lines.push(gpu::cuda::describe(index).context(|| format!("cuda:{index}"))?);
-            }
-            Ok(lines.join("; "))
-        }
-        Offer::Nothing(why) => Err(Error::user(format!("{why}; {}", lines[0]))),
-        Offer::NotBuilt => Err(Error::bug("a CUDA build without CUDA")),
+    for index in 0..count {
+        lines.push(gpu::cuda::describe(index).context(|| format!("cuda:{index}"))?);
     }
+    Ok(lines.join("; "))
 }
 
 #[cfg(not(feature = "cuda"))]
