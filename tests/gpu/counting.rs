@@ -11,9 +11,8 @@ struct Counting;
 static ALLOCATOR: Counting = Counting;
 
 thread_local! {
-    /// Bytes allocated less those freed by this thread, and the most there were.
+    /// Bytes allocated less those freed by this thread.
     static LIVE: Cell<usize> = const { Cell::new(0) };
-    static PEAK: Cell<usize> = const { Cell::new(0) };
 }
 
 /// Bytes that this thread has.
@@ -21,16 +20,10 @@ pub fn live() -> usize {
     LIVE.get()
 }
 
-/// The most it ever had.
-pub fn peak() -> usize {
-    PEAK.get()
-}
-
 // SAFETY: the system's allocator does the work; counting allocates nothing.
 unsafe impl GlobalAlloc for Counting {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
         LIVE.set(LIVE.get() + layout.size());
-        PEAK.set(PEAK.get().max(LIVE.get()));
         // SAFETY: the caller's promise.
         unsafe { System.alloc(layout) }
     }

@@ -7,17 +7,24 @@ use runner::{
     tensor::gpu::{Arg, Convolution, ConvolutionPass, Driver, Grid, Product, with_driver},
 };
 use serde_json::json;
-use std::sync::Arc;
+use std::sync::{
+    Arc,
+    atomic::{AtomicUsize, Ordering::Relaxed},
+};
 
 /// The emulator with so many bytes of memory for this thread, beyond which it says what CUDA says.
 struct Limited {
     device: Arc<dyn Driver>,
     limit: usize,
+    /// The most it was asked for.
+    most: AtomicUsize,
 }
 
 impl Driver for Limited {
     fn room(&self, count: usize, dtype: DType) -> Result<Storage> {
-        match counting::live() + count * dtype.size_in_bytes() > self.limit {
+        let taken = counting::live() + count * dtype.size_in_bytes();
+        self.most.fetch_max(taken, Relaxed);
+        match taken > self.limit {
             true => Err(Error::Cuda("DriverError(CUDA_ERROR_OUT_OF_MEMORY, \"out of memory\")".into())),
             false => self.device.room(count, dtype),
         }
@@ -64,16 +71,16 @@ impl Driver for Limited {
     }
 }
 
-/// What a run comes to on a device with this much memory, and the most it took.
+/// What a run comes to on a device with this much memory, and the most it asked for.
 fn run(micro_batch: Option<usize>, memory: usize) -> (runner::error::Result<train::Losses>, usize) {
     // No batch norm: a batch in parts comes to the same gradients up to rounding. What is frozen takes no memory but its own.
     let frozen = ["stages.1.*", "stages.2.*", "stages.3.*"];
     let change = json!({ "batch_size": 12, "augment": [], "freeze": frozen });
     let spec = train::spec("convnext_atto", "f32", change);
     let work = || {
-        let driver = Arc::new(Limited { device: emulator(), limit: memory });
-        let losses = with_driver(driver, || train::losses(&spec, &Device::Cpu, micro_batch));
-        (losses, counting::peak())
+        let driver = Arc::new(Limited { device: emulator(), limit: memory, most: AtomicUsize::new(0) });
+        let losses = with_driver(driver.clone(), || train::losses(&spec, &Device::Cpu, micro_batch));
+        (losses, driver.most.load(Relaxed))
     };
     // Its own thread has nothing yet.
     std::thread::scope(|scope| scope.spawn(work).join().unwrap())
