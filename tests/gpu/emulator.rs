@@ -1,5 +1,6 @@
 //! A driver that runs the kernels on the host: compiled by the C++ compiler, with plain loops for the libraries.
 
+use crate::limit;
 use candle_core::{CpuStorage, DType, Error, Result, Storage, bail};
 use half::{bf16, f16};
 use libloading::Library;
@@ -52,8 +53,11 @@ fn compile(dtype: &str, folder: &Path) -> Library {
 }
 
 impl Driver for Emulator {
-    /// Not a number wherever nothing is written.
+    /// Not a number wherever nothing is written. Where there is no room it says what CUDA says.
     fn room(&self, count: usize, dtype: DType) -> Result<Storage> {
+        if !limit::has(count * dtype.size_in_bytes()) {
+            return Err(Error::Cuda("DriverError(CUDA_ERROR_OUT_OF_MEMORY, \"out of memory\")".into()));
+        }
         Ok(Storage::Cpu(match dtype {
             DType::F32 => CpuStorage::F32(vec![f32::NAN; count]),
             DType::BF16 => CpuStorage::BF16(vec![bf16::NAN; count]),

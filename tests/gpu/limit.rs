@@ -1,4 +1,4 @@
-//! An allocator that counts what each thread has: the emulated device's memory is the host's.
+//! How much memory the emulated device has, which is the host's: an allocator counts what each thread takes.
 
 use std::{
     alloc::{GlobalAlloc, Layout, System},
@@ -13,11 +13,26 @@ static ALLOCATOR: Counting = Counting;
 thread_local! {
     /// Bytes allocated less those freed by this thread.
     static LIVE: Cell<usize> = const { Cell::new(0) };
+    /// The most there may be for the device.
+    static LIMIT: Cell<usize> = const { Cell::new(usize::MAX) };
+    /// The most the device was asked for.
+    static MOST: Cell<usize> = const { Cell::new(0) };
 }
 
-/// Bytes that this thread has.
-pub fn live() -> usize {
-    LIVE.get()
+/// What a thread of its own comes to on a device with so many bytes, and the most it asked for.
+pub fn within<T: Send>(bytes: usize, work: impl FnOnce() -> T + Send) -> (T, usize) {
+    let work = || {
+        LIMIT.set(bytes);
+        (work(), MOST.get())
+    };
+    std::thread::scope(|scope| scope.spawn(work).join().unwrap())
+}
+
+/// Whether the device has so many bytes more.
+pub fn has(bytes: usize) -> bool {
+    let asked = LIVE.get() + bytes;
+    MOST.set(MOST.get().max(asked));
+    asked <= LIMIT.get()
 }
 
 // SAFETY: the system's allocator does the work; counting allocates nothing.
