@@ -48,14 +48,14 @@ def main():
     unknown = set(args.parts.split(",")) - set(PARTS)
     if unknown:
         parser.error(f"--parts: there is no {', '.join(sorted(unknown))}; there are {', '.join(PARTS)}")
-    session = Session(args)
-    session.call([args.runner, "doctor"], show=True)
+    measures = Measures(args)
+    measures.call([args.runner, "doctor"], show=True)
     for part in args.parts.split(","):
-        session.part(part)
-    sys.exit(session.verdicts())
+        measures.part(part)
+    sys.exit(measures.verdicts())
 
 
-class Session:
+class Measures:
     """What is measured, how much time is left for it, and what came out."""
 
     def __init__(self, args):
@@ -167,45 +167,45 @@ def checks(figures):
     yield "final AUC of bf16 on CUDA lies within the spread over seeds of f32 on the CPU", figures["curves"].get("within")
 
 
-def device_tests(session):
-    if not session.args.tests:
+def device_tests(measures):
+    if not measures.args.tests:
         return print("--tests names no test program")
-    done = subprocess.run([session.args.tests], text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, timeout=min(session.left(), 600))
+    done = subprocess.run([measures.args.tests], text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, timeout=min(measures.left(), 600))
     print("\n".join(done.stdout.splitlines()[-40:]), flush=True)
-    session.keep("tests", "passed", done.returncode == 0)
+    measures.keep("tests", "passed", done.returncode == 0)
 
 
-def steps(session):
+def steps(measures):
     """Eager first for every network, since torch.compile takes minutes for each."""
     print(f"{'backbone':<24} {'batch':>5} {'runner':>9} {'eager':>9} {'ratio':>6}   memory, MiB: runner, eager", flush=True)
-    for batch, backbone in [(batch, backbone) for batch in session.batches for backbone in session.backbones]:
-        ours = session.attempt(f"runner {backbone}", lambda: session.bench(backbone, batch))
-        theirs = session.attempt(f"eager {backbone}", lambda: session.last_json(session.torch("step", backbone, batch, "eager")))
+    for batch, backbone in [(batch, backbone) for batch in measures.batches for backbone in measures.backbones]:
+        ours = measures.attempt(f"runner {backbone}", lambda: measures.bench(backbone, batch))
+        theirs = measures.attempt(f"eager {backbone}", lambda: measures.last_json(measures.torch("step", backbone, batch, "eager")))
         row = {
             "runner": ours and ours["images_per_second"], "runner_mib": ours and ours["peak_memory_mib"],
             "eager": theirs and theirs["images_per_second"], "eager_mib": theirs and theirs["peak_memory_mib"]}
-        session.keep("steps", f"{backbone} {batch}", row)
+        measures.keep("steps", f"{backbone} {batch}", row)
         if ours and theirs:
             print(f"{backbone:<24} {batch:>5} {row['runner']:>9.1f} {row['eager']:>9.1f} {row['runner'] / row['eager']:>6.2f}"
                   f"   {row['runner_mib']:.0f}, {row['eager_mib']:.0f}", flush=True)
 
 
-def compiled(session):
+def compiled(measures):
     """torch.compile, those first that are asked for; in a hurry no others."""
     print(f"{'backbone':<24} {'batch':>5} {'runner':>9} {'compiled':>9} {'ratio':>6}", flush=True)
-    names = [name for name in FIRST if name in session.backbones]
-    if not session.args.quick:
-        names += [name for name in session.backbones if name not in names]
-    for batch in session.batches:
+    names = [name for name in FIRST if name in measures.backbones]
+    if not measures.args.quick:
+        names += [name for name in measures.backbones if name not in names]
+    for batch in measures.batches:
         for backbone in names:
-            words = session.torch("step", backbone, batch, "compiled")
-            theirs = session.attempt(f"compiled {backbone}", lambda: session.last_json(words, timeout=600))
-            row = session.figures["steps"].get(f"{backbone} {batch}") or {}
-            ours = session.attempt(f"runner {backbone}", lambda: session.bench(backbone, batch)) if theirs else None
+            words = measures.torch("step", backbone, batch, "compiled")
+            theirs = measures.attempt(f"compiled {backbone}", lambda: measures.last_json(words, timeout=600))
+            row = measures.figures["steps"].get(f"{backbone} {batch}") or {}
+            ours = measures.attempt(f"runner {backbone}", lambda: measures.bench(backbone, batch)) if theirs else None
             if ours:
                 row["runner"] = ours["images_per_second"]
                 row["compiled"] = theirs["images_per_second"]
-                session.keep("steps", f"{backbone} {batch}", row)
+                measures.keep("steps", f"{backbone} {batch}", row)
                 print(f"{backbone:<24} {batch:>5} {row['runner']:>9.1f} {row['compiled']:>9.1f} {row['runner'] / row['compiled']:>6.2f}", flush=True)
 
 
@@ -282,11 +282,11 @@ optimizer.adam = { lr = 0.0003 }
 class Bed:
     """A folder with images, experiment files and results, gone afterwards."""
 
-    def __init__(self, session, images, side):
-        self.session, self.holder = session, tempfile.TemporaryDirectory()
+    def __init__(self, measures, images, side):
+        self.measures, self.holder = measures, tempfile.TemporaryDirectory()
         self.folder = pathlib.Path(self.holder.name)
         self.root = self.folder / "data"
-        session.call([session.args.runner, "data", "synth", self.root, "--train", images, "--val", images, "--size", side])
+        measures.call([measures.args.runner, "data", "synth", self.root, "--train", images, "--val", images, "--size", side])
 
     def __enter__(self):
         return self
@@ -295,7 +295,7 @@ class Bed:
         self.holder.cleanup()
 
     def file(self, name, more="", sweep="", **changes):
-        values = dict(name=name, root=self.root, epochs=4, batch=40, size=self.session.size, lr=0.005, deterministic="false")
+        values = dict(name=name, root=self.root, epochs=4, batch=40, size=self.measures.size, lr=0.005, deterministic="false")
         path = self.folder / f"{name}.toml"
         path.write_text(EXPERIMENTS.format(**{**values, **changes}) + more + "[sweep]\n" + sweep)
         return path
@@ -305,18 +305,18 @@ class Bed:
             return db.execute(query).fetchall()
 
 
-def sweep(session):
-    images, epochs = (16, 1) if session.tiny else (1000, 4)
-    with Bed(session, images, 320) as bed:
-        batch = 4 if session.tiny else 40
-        ours, _ = session.sweep(bed.file("measure", STRONG, epochs=epochs, batch=batch), bed.folder / "results")
-        session.keep("sweep", "runner", ours)
+def sweep(measures):
+    images, epochs = (16, 1) if measures.tiny else (1000, 4)
+    with Bed(measures, images, 320) as bed:
+        batch = 4 if measures.tiny else 40
+        ours, _ = measures.sweep(bed.file("measure", STRONG, epochs=epochs, batch=batch), bed.folder / "results")
+        measures.keep("sweep", "runner", ours)
         print(f"runner {ours:.1f} s", flush=True)
         began = time.perf_counter()
-        session.call(session.torch("sweep", bed.root, epochs, batch), show=True)
+        measures.call(measures.torch("sweep", bed.root, epochs, batch), show=True)
         theirs = time.perf_counter() - began
-    session.keep("sweep", "torch", theirs)
-    session.keep("sweep", "ratio", theirs / ours)
+    measures.keep("sweep", "torch", theirs)
+    measures.keep("sweep", "ratio", theirs / ours)
     print(f"baseline and strong-baseline, {epochs} epochs of {images} images: runner {ours:.1f} s, PyTorch {theirs:.1f} s, "
           f"ratio {theirs / ours:.2f}", flush=True)
 
@@ -377,44 +377,44 @@ def torch_sweep(args, root, epochs, batch):
         print(f"PyTorch {backbone}: accuracy {right / len(val.dataset):.3f}", flush=True)
 
 
-def deterministic(session):
+def deterministic(measures):
     for backbone in FIRST:
-        batch = session.batches[0]
-        free, fixed = [session.bench(backbone, batch, *more)["images_per_second"] for more in [[], ["--deterministic"]]]
-        session.keep("deterministic", backbone, {"free": free, "deterministic": fixed})
+        batch = measures.batches[0]
+        free, fixed = [measures.bench(backbone, batch, *more)["images_per_second"] for more in [[], ["--deterministic"]]]
+        measures.keep("deterministic", backbone, {"free": free, "deterministic": fixed})
         print(f"{backbone}, batch {batch}: {free:.1f} images/s, {fixed:.1f} with deterministic = true ({free / fixed:.2f} x the time)", flush=True)
-    images, epochs = (16, 1) if session.tiny else (200, 2)
-    with Bed(session, images, 320) as bed:
-        batch = 4 if session.tiny else 40
+    images, epochs = (16, 1) if measures.tiny else (200, 2)
+    with Bed(measures, images, 320) as bed:
+        batch = 4 if measures.tiny else 40
         file = bed.file("fixed", STRONG + TRANSFORMER, deterministic="true", epochs=epochs, batch=batch)
         numbers = []
         for out in ["once", "again"]:
-            session.sweep(file, bed.folder / out)
+            measures.sweep(file, bed.folder / out)
             metrics = "select run_id, split, name, epoch, step, value from metrics where name not in ('seconds', 'images_per_second')"
             scores = "select run_id, split, image, class, 0, score from predictions"
             numbers.append({tuple(row[:5]): row[5] for query in [metrics, scores] for row in bed.rows(out, query)})
     differ = [key for key in numbers[0] if numbers[0][key] != numbers[1].get(key)]
     same = not differ and numbers[0].keys() == numbers[1].keys()
-    session.keep("deterministic", "same", same)
+    measures.keep("deterministic", "same", same)
     print(f"two runs each of three networks: {len(numbers[0])} numbers, {len(differ)} differ{': ' + str(differ[0]) if differ else ''}", flush=True)
 
 
-def sharing(session):
+def sharing(measures):
     """The same sweep three times, each with seeds of its own; the first one, not counted, decodes the images."""
-    images, epochs, runs = (16, 1, 2) if session.tiny else (1000, 3, 8)
-    size, batch = (64, 4) if session.tiny else (128, 40)
-    with Bed(session, images, size) as bed:
+    images, epochs, runs = (16, 1, 2) if measures.tiny else (1000, 3, 8)
+    size, batch = (64, 4) if measures.tiny else (128, 40)
+    with Bed(measures, images, size) as bed:
         values = dict(size=size, batch=batch)
-        session.sweep(bed.file("warm", epochs=1, sweep="seeds = [999]\n", **values), bed.folder / "out")
+        measures.sweep(bed.file("warm", epochs=1, sweep="seeds = [999]\n", **values), bed.folder / "out")
         for place, rule in enumerate(["1", "2", '"auto"']):
             seeds = [100 * place + seed for seed in range(runs)]
             name = f"share{place}"
             file = bed.file(name, epochs=epochs, sweep=f"seeds = {seeds}\nruns_per_gpu = {rule}\n", **values)
-            wall, said = session.sweep(file, bed.folder / "out")
+            wall, said = measures.sweep(file, bed.folder / "out")
             spans = bed.rows("out", f"select started_at, finished_at from runs join sweep_runs on id = run_id where sweep = '{name}'")
             most = max(sum(a <= begin < b for a, b in spans) for begin, _ in spans)
             speed = runs * epochs * images / wall
-            session.keep("sharing", rule, {"images_per_second": speed, "seconds": wall, "at_once": most})
+            measures.keep("sharing", rule, {"images_per_second": speed, "seconds": wall, "at_once": most})
             notes = [line.split("] ", 1)[-1] for line in said.splitlines() if "runs run side" in line or "take turns" in line]
             print(f"runs_per_gpu = {rule}: {runs} runs in {wall:.1f} s, {speed:.0f} images/s, up to {most} at once; {'; '.join(notes)}", flush=True)
         memory = bed.folder / "out/cache/memory.json"
@@ -423,16 +423,16 @@ def sharing(session):
             print(f"a run takes {bytes_taken / 2**20:.0f} MiB of its GPU: {kind}", flush=True)
 
 
-def curves(session):
+def curves(measures):
     """The same specification on both devices: small enough for the CPU."""
-    images, epochs, seeds = (16, 1, 2) if session.tiny else (800, 6, 3) if session.args.quick else (1000, 8, 5)
-    size, batch = 64, 4 if session.tiny else 40
+    images, epochs, seeds = (16, 1, 2) if measures.tiny else (800, 6, 3) if measures.args.quick else (1000, 8, 5)
+    size, batch = 64, 4 if measures.tiny else 40
     finals = {}
-    with Bed(session, images, size) as bed:
+    with Bed(measures, images, size) as bed:
         file = bed.file("curves", epochs=epochs, size=size, batch=batch, lr=0.001, sweep=f"seeds = {seeds}\n")
-        for device in [session.args.device, "cpu"]:
+        for device in [measures.args.device, "cpu"]:
             out = "cpu" if device == "cpu" else "cuda"
-            seconds, _ = session.sweep(file, bed.folder / out, device)
+            seconds, _ = measures.sweep(file, bed.folder / out, device)
             rows = bed.rows(out, "select seed, value from metrics join runs on id = run_id where split = 'val' and name = 'auc' "
                                  "and step is null order by seed, metrics.epoch")
             by_seed = collections.defaultdict(list)
@@ -441,13 +441,13 @@ def curves(session):
             for seed, curve in by_seed.items():
                 print(f"{out:<5} seed {seed}: AUC {' '.join(f'{value:.4f}' for value in curve)}", flush=True)
             finals[out] = [curve[-1] for curve in by_seed.values()]
-            session.keep("curves", out, dict(by_seed))
+            measures.keep("curves", out, dict(by_seed))
             print(f"{out:<5} {seconds:.1f} s", flush=True)
     if "cuda" not in finals:
         return
     means = {device: statistics.mean(values) for device, values in finals.items()}
     spread = max(finals["cpu"]) - min(finals["cpu"])
-    session.keep("curves", "within", abs(means["cuda"] - means["cpu"]) <= spread)
+    measures.keep("curves", "within", abs(means["cuda"] - means["cpu"]) <= spread)
     print(f"final AUC over {seeds} seeds: CUDA bf16 {means['cuda']:.4f} on average, CPU f32 {means['cpu']:.4f}, of which the seeds "
           f"spread over {spread:.4f}", flush=True)
 
