@@ -3,7 +3,7 @@
 use super::{
     Job,
     images::{Images, Normalize},
-    resident::{self, Plan, Recipe, Resident},
+    maker::{self, Maker, Plan, Recipe},
 };
 use crate::{
     augment::{self, AugmentSpec, Context, Scope},
@@ -41,7 +41,7 @@ pub struct HostBatch {
 enum HostImages {
     /// Normalized and mixed.
     Values(Vec<f32>),
-    /// To be made of what lies on the device.
+    /// To be made by the device.
     Planned(Plan),
 }
 
@@ -86,8 +86,8 @@ pub struct Batches<'a> {
     classes: &'a [String],
     key: Key,
     pub images: Images,
-    /// The training images on the device, where batches can be made of them there.
-    resident: Option<Arc<Resident>>,
+    /// Makes batches on the device, where it is a GPU.
+    maker: Option<Arc<Maker>>,
     /// All validation images on the device, where they lie there.
     pub val: Option<Tensor>,
     /// The most images of one forward pass.
@@ -103,7 +103,7 @@ impl<'a> Batches<'a> {
             split: &job.data.train,
             classes: &job.data.classes,
             key,
-            resident: train.map(|train| Resident::new(train, &images.normalize)).transpose()?.flatten().map(Arc::new),
+            maker: Maker::new(&job.device, &job.data.train, train, &images.normalize)?.map(Arc::new),
             images,
             val,
             micro_batch: job.micro_batch.unwrap_or(job.spec.batch_size).clamp(1, job.spec.batch_size),
@@ -176,20 +176,20 @@ impl<'a> Batches<'a> {
         let (count, size) = (chunk.samples.len(), self.size(epoch));
         let classes: Vec<u32> = chunk.samples.iter().map(|&sample| self.split.items[sample].target).collect();
         let mut targets = one_hot(&classes, self.classes.len());
-        let images = match self.plan(chunk, size, epoch) {
+        let images = match self.plan(chunk, size, epoch)? {
             Some(plan) => {
                 plan.mix_targets(&mut targets, self.classes.len());
                 HostImages::Planned(plan)
             }
             None => HostImages::Values(self.values(chunk, size, epoch, &mut targets)?),
         };
-        let mixes = resident::mixes(&self.spec.augment);
+        let mixes = maker::mixes(&self.spec.augment);
         Ok(HostBatch { images, targets, count, size, classes: (!mixes).then_some(classes) })
     }
 
     /// What the device is to make of its images; `None` where the host has to.
-    fn plan(&self, chunk: &Chunk, size: usize, epoch: u32) -> Option<Plan> {
-        let resident = self.resident.as_ref()?;
+    fn plan(&self, chunk: &Chunk, size: usize, epoch: u32) -> Result<Option<Plan>> {
+        let Some(maker) = &self.maker else { return Ok(None) };
         let each = |place: usize| {
             let sample = chunk.samples[place];
             (self.context(sample, size), self.sample_key(chunk, place, epoch))
@@ -202,7 +202,9 @@ impl<'a> Batches<'a> {
             resized: (size != self.images.size).then(|| (input.loaded_for(size), input.interpolation)),
             key: self.mix_key(chunk, epoch),
         };
-        resident.plan(&recipe, each)
+        let mut plan = maker.plan(&recipe, each);
+        plan.as_mut().map_or(Ok(()), |plan| maker.bring(plan, self.split))?;
+        Ok(plan)
     }
 
     /// What decides how the sample at a place of a chunk is changed.
@@ -229,7 +231,7 @@ impl<'a> Batches<'a> {
         pixels.par_chunks_exact_mut(values).zip(chunk.samples).enumerate().try_for_each(
             |(place, (out, &sample))| self.augmented(sample, size, self.sample_key(chunk, place, epoch), out),
         )?;
-        if resident::mixes(&self.spec.augment) {
+        if maker::mixes(&self.spec.augment) {
             let mut batch = augment::Batch {
                 images: &mut pixels,
                 targets,
@@ -246,12 +248,10 @@ impl<'a> Batches<'a> {
     /// A batch on the device.
     pub fn upload(&self, host: &HostBatch) -> Result<Batch> {
         let HostBatch { images, targets, count, size, classes } = host;
-        let images = match (images, &self.resident) {
+        let images = match (images, &self.maker) {
             (HostImages::Values(pixels), _) => self.images.tensor(pixels, *count, *size)?,
-            (HostImages::Planned(plan), Some(resident)) => resident.batch(plan, self.images.dtype)?,
-            (HostImages::Planned(_), None) => {
-                return Err(Error::bug("a batch was planned without images on the device"));
-            }
+            (HostImages::Planned(plan), Some(maker)) => maker.batch(plan, self.images.dtype)?,
+            (HostImages::Planned(_), None) => return Err(Error::bug("a batch was planned for no device")),
         };
         Ok(Batch {
             images,

@@ -23,4 +23,5 @@ mod norm;
 mod optim;
 mod pool;
 mod reshape;
+mod room;
 mod train;

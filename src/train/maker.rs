@@ -1,4 +1,4 @@
-//! Training images that lie on a GPU, where every batch of them is made.
+//! Batches of training images that a GPU makes.
 
 use super::images::Normalize;
 use crate::{
@@ -9,15 +9,16 @@ use crate::{
         gpu::{Job, Output},
         mixing::{self, Mixing},
     },
-    data::Channels,
-    error::Result,
-    tensor::{DType, Interpolation, Key, Tensor, gpu::Queue},
+    data::{Channels, Split},
+    error::{Error, Result},
+    tensor::{DType, Device, Interpolation, Key, Tensor, gpu::Queue},
 };
 
-/// A split's 8-bit images on a device.
-pub struct Resident {
+/// Makes batches of a split's 8-bit images on a device.
+pub struct Maker {
     queue: Queue,
-    bytes: Tensor,
+    /// All of them, `(N, side, side, 3)`, where they lie there; otherwise each batch brings its own.
+    all: Option<Tensor>,
     side: usize,
     /// What each level of each colour is after normalization.
     levels: Tensor,
@@ -27,6 +28,8 @@ pub struct Resident {
 /// What is to be done to a batch of them, drawn on the host.
 pub struct Plan {
     samples: Vec<usize>,
+    /// Those images one after the other, where they do not lie on the device.
+    brought: Option<Vec<u8>>,
     programs: Vec<Program>,
     mixes: Vec<Mixing>,
     size: usize,
@@ -44,12 +47,12 @@ pub struct Recipe<'a> {
     pub key: Key,
 }
 
-impl Resident {
-    /// Of a split's images, `(N, side, side, 3)` bytes; `None` where they lie on no GPU.
-    pub fn new(bytes: Tensor, normalize: &Normalize) -> Result<Option<Self>> {
-        let Some(queue) = Queue::of(&bytes)? else { return Ok(None) };
-        let (side, levels) = (bytes.dim(1)?, normalize.levels(&queue)?.into_tensor());
-        Ok(Some(Self { queue, bytes, side, levels, channels: normalize.channels }))
+impl Maker {
+    /// Of a split's images, all of which may lie on the device; `None` on the CPU.
+    pub fn new(device: &Device, split: &Split, all: Option<Tensor>, normalize: &Normalize) -> Result<Option<Self>> {
+        let Some(queue) = Queue::of_device(device)? else { return Ok(None) };
+        let levels = normalize.levels(&queue)?.into_tensor();
+        Ok(Some(Self { queue, all, side: split.size, levels, channels: normalize.channels }))
     }
 
     /// Draws what becomes of a batch; `None` where something on the list is for the CPU alone. `context` and `key` are
@@ -59,6 +62,7 @@ impl Resident {
         Some(Plan {
             programs: programs.collect::<Option<_>>()?,
             samples: recipe.samples.to_vec(),
+            brought: None,
             mixes: augment::mixes(recipe.list, recipe.samples.len(), [recipe.size; 2], recipe.key),
             size: recipe.size,
         })
@@ -77,12 +81,36 @@ impl Resident {
         if left == [recipe.size; 2] { Program::new(&all, [self.side; 2]) } else { None }
     }
 
+    /// Takes a plan's images along, where they do not lie on the device.
+    pub fn bring(&self, plan: &mut Plan, split: &Split) -> Result<()> {
+        if self.all.is_none() {
+            let images = plan.samples.iter().map(|&sample| split.pixels(sample)).collect::<Result<Vec<_>>>()?;
+            plan.brought = Some(images.concat());
+        }
+        Ok(())
+    }
+
+    /// The images that a plan speaks of, and where each of its samples stands among them.
+    fn source(&self, plan: &Plan) -> Result<(Tensor, Vec<usize>)> {
+        let count = plan.samples.len();
+        match (&self.all, &plan.brought) {
+            (Some(all), _) => Ok((all.clone(), plan.samples.clone())),
+            (None, Some(brought)) => {
+                let images = self.queue.array((count, self.side, self.side, 3), DType::U8)?;
+                self.queue.write(&images, 0, brought)?;
+                Ok((images.into_tensor(), (0..count).collect()))
+            }
+            (None, None) => Err(Error::bug("a batch without images")),
+        }
+    }
+
     /// The batch, `(count, size, size, channels)`, normalized and mixed.
     pub fn batch(&self, plan: &Plan, dtype: DType) -> Result<Tensor> {
         let (queue, levels) = (&self.queue, self.queue.view(&self.levels)?);
-        let images = augment::gpu::Images { bytes: queue.view(&self.bytes)?, side: self.side };
+        let (source, samples) = self.source(plan)?;
+        let images = augment::gpu::Images { bytes: queue.view(&source)?, side: self.side };
         let jobs: Vec<Job> =
-            plan.samples.iter().zip(&plan.programs).map(|(&sample, program)| Job { sample, program }).collect();
+            samples.into_iter().zip(&plan.programs).map(|(sample, program)| Job { sample, program }).collect();
         let output = if self.channels.is_rgb() { Output::Normalized(levels, dtype) } else { Output::Bytes };
         let mut batch = augment::gpu::batch(queue, images, &jobs, plan.size, output)?;
         if let Output::Bytes = output {
