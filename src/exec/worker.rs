@@ -92,8 +92,9 @@ impl Worker {
     fn train(&mut self, assignment: &Assignment, journal: &mut journal::Writer) -> Result<()> {
         self.open_pool(assignment.threads)?;
         let device = self.open_device(&assignment.device)?;
-        gpu::share(&device, assignment.sharers)?;
         let data = self.images.of(assignment)?;
+        // Behind it: images that are no longer needed have left the device.
+        gpu::share(&device, assignment.sharers)?;
         let Some((_, pool)) = &self.pool else { return Err(Error::bug("a worker without threads")) };
         let notices = &self.notices;
         let queue = gpu::Queue::of_device(&device)?;
