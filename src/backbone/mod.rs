@@ -24,7 +24,7 @@ pub use parts::Segment;
 
 use crate::{
     error::{Error, Result},
-    tensor::{Builder, DType, Device, Key, Params, Pass, Tensor},
+    tensor::{Builder, Device, Key, Params, Pass, Tensor, ops},
 };
 use std::{
     collections::BTreeMap,
@@ -76,7 +76,7 @@ pub trait Backbone: Send + Sync {
 
     /// What [`Backbone::head`] makes of features, in f32 whatever the network computes in.
     fn logits(&self, features: &Tensor, pass: &Pass) -> Result<Tensor> {
-        Ok(self.head(features, pass)?.to_dtype(DType::F32)?)
+        ops::exact(&self.head(features, pass)?)
     }
 
     /// `(N, H, W, in_channels)` normalized images to `(N, classes)` logits in f32.

@@ -65,7 +65,9 @@ impl Point {
     }
 
     pub fn forward(&self, x: &Tensor, pass: &Pass) -> Result<Tensor> {
-        let weight = self.weight.get(pass).flatten_from(1)?;
+        let weight = self.weight.get(pass);
+        let (outputs, inputs) = (weight.dim(0)?, weight.dim(1)?);
+        let weight = ops::reshape(&weight, (outputs, inputs))?;
         ops::linear(x, &weight, &self.bias.get(pass), self.activation)
     }
 }
@@ -123,12 +125,13 @@ impl ChannelAttention {
 
     pub fn forward(&self, x: &Tensor, pass: &Pass) -> Result<Tensor> {
         ops::squeeze_excite(x, Activation::Sigmoid, |means| {
-            let (kernel, (samples, channels)) = (self.kernel.get(pass).unsqueeze(2)?, means.dims2()?);
-            let size = kernel.dim(3)?;
+            let (kernel, (samples, channels)) = (self.kernel.get(pass), means.dims2()?);
+            let size = kernel.dim(2)?;
+            let kernel = ops::reshape(&kernel, (1, 1, 1, size))?;
             let window = Window { kernel: [1, size], padding: [0, size / 2], ..Window::square(1, 1, 0) };
             // The channels are the pixels of an image one pixel high.
-            let image = means.reshape((samples, 1, channels, 1))?;
-            Ok(ops::conv2d(&image, &kernel, window, 1)?.reshape((samples, channels))?)
+            let image = ops::reshape(means, (samples, 1, channels, 1))?;
+            ops::reshape(&ops::conv2d(&image, &kernel, window, 1)?, (samples, channels))
         })
     }
 }

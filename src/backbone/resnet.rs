@@ -326,7 +326,7 @@ impl Block {
             return self.last.forward_residual(&y, &shortcut, &self.drop_path, pass);
         };
         let y = attention.forward(&self.last.forward(&y, pass)?, pass)?;
-        ops::activate(&(self.drop_path.forward(&y, pass)? + shortcut)?, Activation::Relu)
+        ops::activate(&ops::add(&self.drop_path.forward(&y, pass)?, &shortcut)?, Activation::Relu)
     }
 }
 

@@ -92,7 +92,8 @@ impl StdConv {
 
     fn forward(&self, x: &Tensor, pass: &Pass) -> Result<Tensor> {
         let raw = self.weight.get(pass);
-        let weight = ops::layer_norm(&raw.flatten_from(1)?, None, Self::EPS)?.reshape(raw.shape())?;
+        let rows = ops::reshape(&raw, (raw.dim(0)?, raw.elem_count() / raw.dim(0)?))?;
+        let weight = ops::reshape(&ops::layer_norm(&rows, None, Self::EPS)?, raw.shape())?;
         let (_, h, w, _) = x.dims4()?;
         match [h, w].map(|size| same_padding(size, self.kernel, self.stride)) {
             // What both ends share needs no copy of the image.
@@ -152,6 +153,6 @@ impl Block {
             Some(layer) => layer.forward(x, pass)?,
             None => x.clone(),
         };
-        ops::activate(&(y + shortcut)?, Activation::Relu)
+        ops::activate(&ops::add(&y, &shortcut)?, Activation::Relu)
     }
 }

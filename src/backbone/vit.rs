@@ -188,7 +188,7 @@ impl Backbone for Vit {
         });
         let blocks = self.blocks.iter().map(|block| -> Segment { Box::new(move |x, pass| block.forward(x, pass)) });
         // The norm is each token's own: those that no one reads need none.
-        let norm: Segment = Box::new(|x, pass| self.norm.forward(&x.narrow(1, 0, 1)?.squeeze(1)?, pass));
+        let norm: Segment = Box::new(|x, pass| self.norm.forward(&ops::first_token(x)?, pass));
         map.chain([tokens]).chain(blocks).chain([norm]).collect()
     }
 
@@ -225,18 +225,9 @@ impl Embed {
 
     /// The image, or its feature map where there is one, `(N, H, W, channels)`, to `(N, patches, width)`, row after row.
     fn forward(&self, x: &Tensor, pass: &Pass) -> Result<Tensor> {
-        let (n, h, w, c) = x.dims4()?;
-        let (p, rows, columns) = (self.patch, h / self.patch, w / self.patch);
-        if p == 0 || [rows * p, columns * p] != [h, w] {
-            return Err(Error::bug(format!("{p} x {p} patches of {:?}", x.dims())));
-        }
         // A convolution whose stride is its kernel is one matrix product.
-        let patches = match p {
-            1 => x.reshape((n, h * w, c))?,
-            _ => x.reshape(&[n, rows, p, columns, p, c][..])?.permute(vec![0, 1, 3, 2, 4, 5])?,
-        };
-        let patches = patches.contiguous()?.reshape((n, rows * columns, p * p * c))?;
-        let weight = self.weight.get(pass).permute((0, 2, 3, 1))?.contiguous()?.flatten_from(1)?;
+        let patches = ops::patches(x, self.patch)?;
+        let weight = ops::patch_weight(&self.weight.get(pass))?;
         ops::linear(&patches, &weight, &self.bias.get(pass), Activation::Identity)
     }
 }
@@ -274,9 +265,9 @@ impl Block {
     fn forward(&self, x: &Tensor, pass: &Pass) -> Result<Tensor> {
         let qkv = self.qkv.forward(&self.norm1.forward(x, pass)?, pass)?;
         let y = self.proj.forward(&ops::attention(&qkv, self.heads)?, pass)?;
-        let x = (x + self.drop_path[0].forward(&y, pass)?)?;
+        let x = ops::add(x, &self.drop_path[0].forward(&y, pass)?)?;
         let y = self.fc2.forward(&self.fc1.forward(&self.norm2.forward(&x, pass)?, pass)?, pass)?;
-        Ok((x + self.drop_path[1].forward(&y, pass)?)?)
+        ops::add(&x, &self.drop_path[1].forward(&y, pass)?)
     }
 }
 

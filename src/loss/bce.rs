@@ -35,7 +35,8 @@ impl Loss for Bce {
             wanted = wanted.gt(threshold)?.to_dtype(logits.dtype())?;
         }
         let Some(pos_weight) = &self.pos_weight else {
-            return Ok(ops::bce_with_logits(logits, &wanted)?.mean_all()?);
+            let losses = ops::bce_with_logits(logits, &wanted)?;
+            return ops::total(&losses, 1.0 / losses.elem_count().max(1) as f64);
         };
         // w t softplus(-x) + (1 - t) softplus(x) is the plain loss at another target, times (w t + 1 - t).
         let positive = wanted.broadcast_mul(&per_class(pos_weight, logits)?)?;

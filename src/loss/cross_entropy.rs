@@ -36,9 +36,9 @@ impl Loss for CrossEntropy {
     fn loss(&self, logits: &Tensor, targets: &Targets) -> Result<Tensor> {
         let weights = self.class_weights.as_ref().map(|weights| per_class(weights, logits)).transpose()?;
         let probabilities = smoothed(targets.probabilities, self.label_smoothing)?;
-        let sum = ops::soft_cross_entropy(logits, &probabilities, weights.as_ref())?.sum_all()?;
+        let losses = ops::soft_cross_entropy(logits, &probabilities, weights.as_ref())?;
         // A batch whose targets all weigh nothing has no loss.
-        Ok((sum / self.divisor(logits.dim(0)?, targets).max(1e-12))?)
+        ops::total(&losses, 1.0 / self.divisor(logits.dim(0)?, targets).max(1e-12))
     }
 
     fn check(&self, classes: usize) -> std::result::Result<(), String> {

@@ -2,7 +2,10 @@
 
 pub mod terms;
 
-use crate::{error::Result, tensor::Tensor};
+use crate::{
+    error::Result,
+    tensor::{Tensor, ops},
+};
 
 /// What a batch should have been.
 pub struct Targets<'a> {
@@ -36,7 +39,7 @@ crate::components! {
 /// Targets mixed with the uniform distribution: `(1 - smoothing) t + smoothing / C`.
 fn smoothed(targets: &Tensor, smoothing: f64) -> Result<Tensor> {
     match smoothing > 0.0 {
-        true => Ok(targets.detach().affine(1.0 - smoothing, smoothing / targets.dim(1)? as f64)?),
+        true => ops::affine(&targets.detach(), 1.0 - smoothing, smoothing / targets.dim(1)? as f64),
         false => Ok(targets.detach()),
     }
 }

@@ -22,7 +22,7 @@ pub struct Tensors<'a> {
 
 impl<'a> Tensors<'a> {
     /// Starts a rule's kernel with its own arguments behind those that every rule gets.
-    pub fn launch(&self, kernel: &str, own: &[Arg]) -> Result<()> {
+    pub fn launch(&self, kernel: &'static str, own: &[Arg]) -> Result<()> {
         let common = [
             self.parameters.into(),
             self.gradients.into(),
@@ -34,7 +34,7 @@ impl<'a> Tensors<'a> {
     }
 
     /// The same with numbers alone.
-    pub fn update<const N: usize>(&self, kernel: &str, numbers: [f32; N]) -> Result<()> {
+    pub fn update<const N: usize>(&self, kernel: &'static str, numbers: [f32; N]) -> Result<()> {
         self.launch(kernel, &numbers.map(Arg::from))
     }
 

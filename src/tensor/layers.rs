@@ -101,8 +101,7 @@ impl BatchNorm {
             return self.forward(x, Some(shortcut), pass);
         }
         let y = drop_path.forward(&self.normalize(x, None, Activation::Identity, pass)?, pass)?;
-        let y = (y + shortcut)?;
-        if self.activation == Activation::Identity { Ok(y) } else { ops::activate(&y, self.activation) }
+        ops::activate(&ops::add(&y, shortcut)?, self.activation)
     }
 
     fn normalize(&self, x: &Tensor, residual: Option<&Tensor>, activation: Activation, pass: &Pass) -> Result<Tensor> {
@@ -214,7 +213,7 @@ impl Dropout {
 
     pub fn forward(&self, x: &Tensor, pass: &Pass) -> Result<Tensor> {
         match pass.train {
-            true => ops::dropout(x, self.rate, pass.key.named(&self.name)),
+            true => ops::dropout(x, self.rate, pass.draw(&self.name)),
             false => Ok(x.clone()),
         }
     }
@@ -235,7 +234,7 @@ impl DropPath {
 
     pub fn forward(&self, x: &Tensor, pass: &Pass) -> Result<Tensor> {
         match pass.train {
-            true => ops::drop_path(x, self.rate, pass.key.named(&self.name)),
+            true => ops::drop_path(x, self.rate, pass.draw(&self.name)),
             false => Ok(x.clone()),
         }
     }

@@ -14,6 +14,7 @@ use crate::{
     tensor::{
         DType, Key, Params, Pass, Tensor, Weight,
         gpu::Queue,
+        ops::untracked,
         safetensors::{Array, Stored},
     },
 };
@@ -112,7 +113,8 @@ impl Average {
             |place, batch| {
                 let seen = place as u64 + 1;
                 let pass = Pass { momentum: Some(1.0 / seen as f64), ..Pass::train(key.with(seen)) };
-                model.net.features(&batches.upload(&batch)?.images, &pass)?;
+                let images = batches.upload(&batch)?.images;
+                untracked(|| model.net.features(&images, &pass))?;
                 Ok(())
             },
         )

@@ -151,12 +151,12 @@ impl<'a> Batches<'a> {
         for batch in first..last {
             let begin = batch * self.spec.batch_size;
             let samples = &order[begin..(begin + self.spec.batch_size).min(order.len())];
-            let share = 1.0 / (samples.len() * (last - first)) as f64;
+            let all = (samples.len() * (last - first)) as f64;
             // Even parts: a last one of a single image would have no batch statistics.
             let parts = samples.len().div_ceil(self.micro_batch);
             let size = samples.len().div_ceil(parts);
             for (part, samples) in samples.chunks(size).enumerate() {
-                let weight = samples.len() as f64 * share;
+                let weight = samples.len() as f64 / all;
                 let first = begin + part * size;
                 chunks.push(Chunk { samples, weight, batch: batch as u64, part: part as u64, first });
             }

@@ -6,12 +6,14 @@ mod batches;
 mod checkpoint;
 mod evaluate;
 mod forward;
+mod gradients;
 pub mod groups;
 mod images;
 mod maker;
 mod objective;
 pub mod prefix;
 mod progress;
+mod recorded;
 mod soup;
 pub mod speed;
 mod tally;
@@ -29,15 +31,15 @@ use crate::{
     event::{Event, Split},
     schedule::{self, Clock},
     spec::{BackboneSpec, Keep, Precision, RunSpec, UsePretrained},
-    tensor::{Key, Pass, gpu},
+    tensor::{Key, gpu},
 };
 use average::Average;
 use batches::{Batches, Loaded};
 use checkpoint::Folder;
-use forward::Forward;
 use groups::Groups;
 use objective::Objective;
 use progress::{Progress, selected};
+use recorded::Recorder;
 use soup::Soup;
 use std::{
     path::{Path, PathBuf},
@@ -96,6 +98,8 @@ struct Trainer<'a> {
     folder: Folder,
     progress: Progress,
     tally: Tally,
+    /// Where steps are recorded and replayed.
+    recorder: Option<Recorder>,
     /// The best epoch's evaluation, where this process made it.
     best: Option<Evaluation>,
 }
@@ -116,6 +120,7 @@ impl<'a> Trainer<'a> {
             folder: Folder::create(job.dir)?,
             progress: Progress::default(),
             tally: Tally::default(),
+            recorder: recorded::suits(job.spec).then(|| Recorder::new(&model.params)).transpose()?.flatten(),
             best: None,
             batches,
             model,
@@ -186,6 +191,9 @@ impl<'a> Trainer<'a> {
             let following = self.progress.step_in_epoch + 1;
             let (lr, prepared) = rayon::join(|| self.step(&loaded), || prepare(following));
             let lr = lr?;
+            if let Some(message) = self.recorder.as_mut().and_then(Recorder::warning) {
+                emit(Event::Warning { message })?;
+            }
             let log = self.progress.step.is_multiple_of(self.job.spec.log_every);
             // The CPU has the numbers at hand; a GPU would have to be waited for.
             let loss = if log || self.job.device.is_cpu() { self.settle()? } else { None };
@@ -224,26 +232,6 @@ impl<'a> Trainer<'a> {
         Ok(lr)
     }
 
-    /// Forward and backward over the batches of a step. What a second time sees is the same, so it neither counts nor enters
-    /// running statistics.
-    fn gradients(&mut self, loaded: &[Loaded], first: bool) -> Result<()> {
-        for (place, Loaded { host, weight }) in loaded.iter().enumerate() {
-            let batch = self.batches.upload(host)?;
-            let key = Key::new(self.job.seed).named("drop").with(self.progress.step).with(place as u64);
-            let pass = Pass { momentum: (!first).then_some(0.0), ..Pass::train(key) };
-            let checkpointing = self.job.spec.backbone.grad_checkpointing;
-            let forward = Forward::new(self.model.net.as_ref(), &batch.images, pass, checkpointing)?;
-            let (logits, loss) = self.objective.loss(&self.model, &forward.features, &batch, &pass)?;
-            let loss = (loss * *weight)?;
-            if first {
-                self.tally.add(&self.progress, &batch, &logits, &loss, *weight)?;
-            }
-            let loss = self.updater.scaled(&loss)?;
-            forward.backward(&loss, |gradients| self.updater.accumulate(gradients))?;
-        }
-        Ok(())
-    }
-
     /// Reads what the steps so far came to: the loss of the last one, where it has not been read yet.
     fn settle(&mut self) -> Result<Option<f64>> {
         let loss = self.tally.settle(&mut self.progress)?;
@@ -262,6 +250,7 @@ impl<'a> Trainer<'a> {
         if !epoch.is_multiple_of(spec.eval_every) && epoch != spec.epochs {
             return Ok(());
         }
+        self.recorder.as_ref().map_or(Ok(()), Recorder::rest)?;
         self.with_average(|trainer| {
             let evaluation = trainer.evaluate()?;
             emit(Event::Epoch { epoch, split: Split::Val, values: evaluation.values.clone() })?;

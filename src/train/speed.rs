@@ -1,14 +1,19 @@
 //! How fast a full training step is, on resident data.
 
-use super::{groups::Groups, update::Updater};
+use super::{
+    forward::{self, Ends, Outcome},
+    groups::Groups,
+    recorded::Recorder,
+    update::Updater,
+};
 use crate::{
     backbone::{self, Options},
-    error::{Error, Result},
+    error::{Error, Result, log},
     loss::{Loss, Targets, cross_entropy::CrossEntropy},
     optim::OptimizerSpec,
     spec::Precision,
     tensor::{
-        Device, Key, Pass, Tensor,
+        Device, Key, Pass, Tensor, Turn,
         gpu::{self, Queue},
     },
 };
@@ -47,16 +52,30 @@ pub fn measure(bench: &Bench) -> Result<Speed> {
     let model = backbone::build(bench.backbone, &options, device, Key::new(0))?;
     let mut updater = Updater::new(&OptimizerSpec::adam(Default::default()), &model.params, &Groups::default())?;
     let (images, targets) = random_batch(bench)?;
-    let targets = Targets { probabilities: &targets, classes: None };
+    let mut recorder = Recorder::new(&model.params)?;
+    let work = |[images, targets]: [&Tensor; 2], turn: Turn| -> Result<Outcome> {
+        let pass = Pass { turn: Some(turn), ..Pass::train(Key::new(0)) };
+        forward::outcome(model.net.as_ref(), images, &pass, false, |features| {
+            let logits = model.net.logits(features, &pass)?;
+            let loss = CrossEntropy::default().loss(&logits, &Targets { probabilities: targets, classes: None })?;
+            Ok(Ends { scaled: loss.clone(), logits, loss })
+        })
+    };
     let mut times = Vec::with_capacity(bench.steps);
     let mut began = Instant::now();
     for step in 1..=warm_up + bench.steps.next_multiple_of(together) {
-        let logits = model.net.forward(&images, &Pass::train(Key::new(step as u64)))?;
-        let loss = CrossEntropy::default().loss(&logits, &targets)?;
-        updater.accumulate(&loss.backward()?)?;
+        let turn = Turn { step: step as u64, ..Turn::default() };
+        let Outcome { gradients, loss, .. } = match &mut recorder {
+            Some(recorder) => recorder.step([&images, &targets], turn, &model.params, work)?,
+            None => work([&images, &targets], turn)?,
+        };
+        updater.accumulate(&gradients)?;
         updater.step(1e-4, None, None)?;
         if !step.is_multiple_of(together) {
             continue;
+        }
+        if let Some(message) = recorder.as_mut().and_then(Recorder::warning) {
+            log(message);
         }
         if !loss.to_scalar::<f32>()?.is_finite() {
             return Err(Error::bug("the benchmark's loss is not finite"));

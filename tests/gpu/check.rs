@@ -2,7 +2,10 @@
 
 use crate::device::on_gpu;
 use candle_core::{DType, Device, Tensor, Var};
-use runner::{error::Result, tensor::Key};
+use runner::{
+    error::Result,
+    tensor::{Key, ops::Tape},
+};
 
 /// The types activations may have on a GPU, and how far from the CPU's f32 values and gradients may be: relative to the
 /// largest one.
@@ -64,9 +67,10 @@ fn run(
     };
     let vars: Vec<Var> = values.iter().zip(inputs).map(given).collect();
     let tensors: Vec<Tensor> = vars.iter().map(|var| var.as_tensor().clone()).collect();
-    let y = op(&tensors).unwrap();
+    let mut tape = Tape::default();
+    let y = tape.record(|| op(&tensors)).unwrap();
     let weights = random(&Activation(y.dims()), 99, dtype).to_device(device).unwrap().to_dtype(y.dtype()).unwrap();
-    let gradients = (&y * weights).unwrap().backward().unwrap();
+    let gradients = tape.backward_from(&y, weights).unwrap();
     let gradient = |var: &Var| gradients.get(var).map_or(var.zeros_like().unwrap(), Tensor::clone);
     (y.detach(), vars.iter().map(gradient).collect())
 }

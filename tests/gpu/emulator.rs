@@ -1,12 +1,14 @@
 //! A driver that runs the kernels on the host: compiled by the C++ compiler, with plain loops for the libraries.
 
-use crate::limit;
+use crate::limit::{self, KEEP_MEMORY};
 use candle_core::{CpuStorage, DType, Error, Result, Storage, bail};
 use half::{bf16, f16};
 use libloading::Library;
-use runner::tensor::gpu::{Arg, Convolution, ConvolutionPass, Download, Driver, Factor, Grid, Product};
+use runner::tensor::gpu::{
+    Arg, Convolution, ConvolutionPass, Download, Driver, Factor, Grid, Product, Recording, type_name,
+};
 use std::{
-    cell::Cell,
+    cell::{Cell, RefCell},
     ffi::{CString, c_char, c_int, c_uint, c_void},
     path::Path,
     process::Command,
@@ -18,6 +20,63 @@ type Emulate = unsafe extern "C" fn(*const c_char, *const c_uint, *const c_uint,
 thread_local! {
     /// Whether there is no memory left to this thread.
     pub static FULL: Cell<bool> = const { Cell::new(false) };
+    /// What this thread records.
+    static RECORDING: RefCell<Option<Vec<Work>>> = const { RefCell::new(None) };
+    static RECORDS: Cell<Option<Records>> = const { Cell::new(None) };
+    static ASKED: Cell<Asked> = const { Cell::new(Asked { works: 0, replays: 0, uploads: 0 }) };
+}
+
+/// What has been asked of the emulator.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Asked {
+    /// Kernels, products, convolutions and fillings, those of replays not counted.
+    pub works: usize,
+    pub replays: usize,
+    pub uploads: usize,
+}
+
+/// What this thread has asked for since it asked this the last time.
+pub fn asked() -> Asked {
+    ASKED.take()
+}
+
+/// How recordings go.
+#[derive(Clone, Copy, PartialEq)]
+pub enum Records {
+    Well,
+    /// Each fails.
+    Badly,
+}
+
+/// Runs `work` with this thread's training steps being recorded, where it is said how.
+pub fn recording<T>(records: Option<Records>, work: impl FnOnce() -> T) -> T {
+    RECORDS.set(records);
+    let result = work();
+    RECORDS.set(None);
+    result
+}
+
+fn count(change: impl FnOnce(&mut Asked)) {
+    let mut asked = ASKED.get();
+    change(&mut asked);
+    ASKED.set(asked);
+}
+
+/// One thing asked for.
+enum Work {
+    Clear(u64, usize),
+    Launch(&'static str, DType, Grid, Vec<Arg>),
+    Matmul(Product),
+    Convolve(ConvolutionPass, Convolution, [u64; 3]),
+}
+
+struct Recorded(Vec<Work>);
+
+impl Recording for Recorded {
+    fn replay(&self) -> Result<()> {
+        count(|asked| asked.replays += 1);
+        self.0.iter().try_for_each(|work| EMULATOR.carry_out(work))
+    }
 }
 
 /// One module for each type the kernels compute in. A module runs one kernel at a time.
@@ -104,13 +163,38 @@ impl Driver for Emulator {
         Ok(None)
     }
 
-    fn clear(&self, address: u64, bytes: usize) -> Result<()> {
-        // SAFETY: the caller's array holds that many bytes.
-        unsafe { std::ptr::write_bytes(address as *mut u8, 0, bytes) };
+    fn records(&self) -> bool {
+        RECORDS.get().is_some()
+    }
+
+    fn record(&self) -> Result<()> {
+        KEEP_MEMORY.set(true);
+        RECORDING.set(Some(Vec::new()));
         Ok(())
     }
 
+    fn recorded(&self) -> Result<Box<dyn Recording>> {
+        KEEP_MEMORY.set(false);
+        if RECORDS.get() == Some(Records::Badly) {
+            RECORDING.set(None);
+            bail!("the step waits for the device")
+        }
+        Ok(Box::new(Recorded(RECORDING.take().unwrap_or_default())))
+    }
+
+    fn make_room(&self) -> Result<()> {
+        Ok(())
+    }
+
+    fn clear(&self, address: u64, bytes: usize) -> Result<()> {
+        self.ask(Work::Clear(address, bytes))
+    }
+
     fn upload(&self, values: &[u8], address: u64) -> Result<()> {
+        if RECORDING.with_borrow(Option::is_some) {
+            bail!("the step copies from the host's memory")
+        }
+        count(|asked| asked.uploads += 1);
         // SAFETY: the caller's array holds that many bytes.
         unsafe { std::ptr::copy_nonoverlapping(values.as_ptr(), address as *mut u8, values.len()) };
         Ok(())
@@ -122,10 +206,51 @@ impl Driver for Emulator {
         Ok(Box::new(|| Ok(values)))
     }
 
-    fn launch(&self, kernel: &str, grid: Grid, arguments: &[Arg]) -> Result<()> {
-        let modules = self.modules.lock().unwrap_or_else(PoisonError::into_inner);
-        let Some((_, library)) = modules.iter().find(|(dtype, _)| kernel.ends_with(&format!("_{dtype}"))) else {
-            bail!("the kernel {kernel} is of no known type")
+    fn launch(&self, kernel: &'static str, dtype: DType, grid: Grid, arguments: &[Arg]) -> Result<()> {
+        self.ask(Work::Launch(kernel, dtype, grid, arguments.to_vec()))
+    }
+
+    fn matmul(&self, product: &Product) -> Result<()> {
+        self.ask(Work::Matmul(*product))
+    }
+
+    fn convolve(&self, pass: ConvolutionPass, convolution: &Convolution, places: [u64; 3]) -> Result<()> {
+        self.ask(Work::Convolve(pass, *convolution, places))
+    }
+}
+
+impl Emulator {
+    /// Carries it out, or takes it down.
+    fn ask(&self, work: Work) -> Result<()> {
+        let left = RECORDING.with_borrow_mut(|recording| match recording {
+            Some(works) => {
+                works.push(work);
+                None
+            }
+            None => Some(work),
+        });
+        let Some(work) = left else { return Ok(()) };
+        count(|asked| asked.works += 1);
+        self.carry_out(&work)
+    }
+
+    fn carry_out(&self, work: &Work) -> Result<()> {
+        match work {
+            Work::Clear(address, bytes) => {
+                // SAFETY: the caller's array holds that many bytes.
+                unsafe { std::ptr::write_bytes(*address as *mut u8, 0, *bytes) };
+                Ok(())
+            }
+            Work::Launch(kernel, dtype, grid, arguments) => self.run(kernel, *dtype, *grid, arguments),
+            Work::Matmul(product) => multiply(product),
+            Work::Convolve(pass, convolution, places) => convolve(*pass, convolution, *places),
+        }
+    }
+
+    fn run(&self, kernel: &'static str, dtype: DType, grid: Grid, arguments: &[Arg]) -> Result<()> {
+        let (modules, suffix) = (self.modules.lock().unwrap_or_else(PoisonError::into_inner), type_name(dtype)?);
+        let Some((_, library)) = modules.iter().find(|(dtype, _)| *dtype == suffix) else {
+            bail!("there are no kernels for {dtype:?}")
         };
         let places: Vec<*const c_void> = arguments
             .iter()
@@ -136,75 +261,74 @@ impl Driver for Emulator {
                 Arg::Float(value) => std::ptr::from_ref(value).cast(),
             })
             .collect();
-        let name = CString::new(kernel).map_err(Error::wrap)?;
+        let name = CString::new(format!("{kernel}_{suffix}")).map_err(Error::wrap)?;
         // SAFETY: the function has this type (`emulate.h`); that the arguments are the kernel's is what is tested.
         let status = unsafe {
             let emulate = library.get::<Emulate>(b"emulate").map_err(Error::wrap)?;
             emulate(name.as_ptr(), grid.blocks.as_ptr(), grid.threads.as_ptr(), grid.shared, places.as_ptr())
         };
-        if status == 0 { Ok(()) } else { bail!("there is no kernel {kernel}") }
+        if status == 0 { Ok(()) } else { bail!("there is no kernel {kernel}_{suffix}") }
     }
+}
 
-    fn matmul(&self, p: &Product) -> Result<()> {
-        for batch in 0..p.batch {
-            for row in 0..p.rows {
-                for column in 0..p.columns {
-                    let terms = (0..p.inner).map(|k| {
-                        f64::from(read(p.dtype, place(&p.a, batch, row, k, p.dtype)))
-                            * f64::from(read(p.dtype, place(&p.b, batch, k, column, p.dtype)))
-                    });
-                    let out = place(&p.out, batch, row, column, p.out_dtype);
-                    let before = if p.add { f64::from(read(p.out_dtype, out)) } else { 0.0 };
-                    write(p.out_dtype, out, (before + terms.sum::<f64>()) as f32);
+fn multiply(p: &Product) -> Result<()> {
+    for batch in 0..p.batch {
+        for row in 0..p.rows {
+            for column in 0..p.columns {
+                let terms = (0..p.inner).map(|k| {
+                    f64::from(read(p.dtype, place(&p.a, batch, row, k, p.dtype)))
+                        * f64::from(read(p.dtype, place(&p.b, batch, k, column, p.dtype)))
+                });
+                let out = place(&p.out, batch, row, column, p.out_dtype);
+                let before = if p.add { f64::from(read(p.out_dtype, out)) } else { 0.0 };
+                write(p.out_dtype, out, (before + terms.sum::<f64>()) as f32);
+            }
+        }
+    }
+    Ok(())
+}
+
+fn convolve(pass: ConvolutionPass, c: &Convolution, [x, weight, y]: [u64; 3]) -> Result<()> {
+    let size = c.dtype.size_in_bytes() as u64;
+    let at = |base: u64, place: usize| base + place as u64 * size;
+    let (group_in, group_out) = (c.inputs / c.groups, c.outputs / c.groups);
+    let (out, count) = match pass {
+        ConvolutionPass::Forward => (y, c.batch * c.output[0] * c.output[1] * c.outputs),
+        ConvolutionPass::InputGradient => (x, c.batch * c.input[0] * c.input[1] * c.inputs),
+        ConvolutionPass::WeightGradient => (weight, c.outputs * c.kernel[0] * c.kernel[1] * group_in),
+    };
+    let mut sums = vec![0.0f64; count];
+    for place in 0..c.batch * c.output[0] * c.output[1] * c.outputs {
+        let (pixel, o) = (place / c.outputs, place % c.outputs);
+        let (n, oy, ox) = (pixel / c.output[1] / c.output[0], pixel / c.output[1] % c.output[0], pixel % c.output[1]);
+        for tap in 0..c.kernel[0] * c.kernel[1] {
+            let [ky, kx] = [tap / c.kernel[1], tap % c.kernel[1]];
+            let source = |axis: usize, at: usize, tap: usize| {
+                (at * c.stride[axis] + tap * c.dilation[axis])
+                    .checked_sub(c.padding[axis])
+                    .filter(|&place| place < c.input[axis])
+            };
+            let (Some(iy), Some(ix)) = (source(0, oy, ky), source(1, ox, kx)) else { continue };
+            for i in 0..group_in {
+                let channel = o / group_out * group_in + i;
+                let places = [
+                    ((n * c.input[0] + iy) * c.input[1] + ix) * c.inputs + channel,
+                    (o * c.kernel[0] * c.kernel[1] + tap) * group_in + i,
+                    place,
+                ];
+                let value = |which: usize| f64::from(read(c.dtype, at([x, weight, y][which], places[which])));
+                match pass {
+                    ConvolutionPass::Forward => sums[places[2]] += value(0) * value(1),
+                    ConvolutionPass::InputGradient => sums[places[0]] += value(1) * value(2),
+                    ConvolutionPass::WeightGradient => sums[places[1]] += value(0) * value(2),
                 }
             }
         }
-        Ok(())
     }
-
-    fn convolve(&self, pass: ConvolutionPass, c: &Convolution, [x, weight, y]: [u64; 3]) -> Result<()> {
-        let size = c.dtype.size_in_bytes() as u64;
-        let at = |base: u64, place: usize| base + place as u64 * size;
-        let (group_in, group_out) = (c.inputs / c.groups, c.outputs / c.groups);
-        let (out, count) = match pass {
-            ConvolutionPass::Forward => (y, c.batch * c.output[0] * c.output[1] * c.outputs),
-            ConvolutionPass::InputGradient => (x, c.batch * c.input[0] * c.input[1] * c.inputs),
-            ConvolutionPass::WeightGradient => (weight, c.outputs * c.kernel[0] * c.kernel[1] * group_in),
-        };
-        let mut sums = vec![0.0f64; count];
-        for place in 0..c.batch * c.output[0] * c.output[1] * c.outputs {
-            let (pixel, o) = (place / c.outputs, place % c.outputs);
-            let (n, oy, ox) =
-                (pixel / c.output[1] / c.output[0], pixel / c.output[1] % c.output[0], pixel % c.output[1]);
-            for tap in 0..c.kernel[0] * c.kernel[1] {
-                let [ky, kx] = [tap / c.kernel[1], tap % c.kernel[1]];
-                let source = |axis: usize, at: usize, tap: usize| {
-                    (at * c.stride[axis] + tap * c.dilation[axis])
-                        .checked_sub(c.padding[axis])
-                        .filter(|&place| place < c.input[axis])
-                };
-                let (Some(iy), Some(ix)) = (source(0, oy, ky), source(1, ox, kx)) else { continue };
-                for i in 0..group_in {
-                    let channel = o / group_out * group_in + i;
-                    let places = [
-                        ((n * c.input[0] + iy) * c.input[1] + ix) * c.inputs + channel,
-                        (o * c.kernel[0] * c.kernel[1] + tap) * group_in + i,
-                        place,
-                    ];
-                    let value = |which: usize| f64::from(read(c.dtype, at([x, weight, y][which], places[which])));
-                    match pass {
-                        ConvolutionPass::Forward => sums[places[2]] += value(0) * value(1),
-                        ConvolutionPass::InputGradient => sums[places[0]] += value(1) * value(2),
-                        ConvolutionPass::WeightGradient => sums[places[1]] += value(0) * value(2),
-                    }
-                }
-            }
-        }
-        for (place, sum) in sums.into_iter().enumerate() {
-            write(c.dtype, at(out, place), sum as f32);
-        }
-        Ok(())
+    for (place, sum) in sums.into_iter().enumerate() {
+        write(c.dtype, at(out, place), sum as f32);
     }
+    Ok(())
 }
 
 fn place(factor: &Factor, batch: usize, row: usize, column: usize, dtype: DType) -> u64 {

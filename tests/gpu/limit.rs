@@ -15,6 +15,8 @@ thread_local! {
     static LIVE: Cell<usize> = const { Cell::new(0) };
     /// The most there may be for the device.
     static LIMIT: Cell<usize> = const { Cell::new(usize::MAX) };
+    /// Whether this thread gives nothing back: what is recorded goes on using it.
+    pub static KEEP_MEMORY: Cell<bool> = const { Cell::new(false) };
     /// The most the device was asked for.
     static MOST: Cell<usize> = const { Cell::new(0) };
 }
@@ -46,7 +48,9 @@ unsafe impl GlobalAlloc for Counting {
     unsafe fn dealloc(&self, place: *mut u8, layout: Layout) {
         // What another thread has allocated was never counted here.
         LIVE.set(LIVE.get().saturating_sub(layout.size()));
-        // SAFETY: the caller's promise.
-        unsafe { System.dealloc(place, layout) }
+        if !KEEP_MEMORY.get() {
+            // SAFETY: the caller's promise.
+            unsafe { System.dealloc(place, layout) }
+        }
     }
 }

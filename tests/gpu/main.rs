@@ -22,6 +22,8 @@ mod memory;
 mod norm;
 mod optim;
 mod pool;
+mod recorded;
 mod reshape;
 mod room;
+mod tape;
 mod train;

@@ -1,13 +1,14 @@
 //! Whole training steps on a GPU against the CPU's: every rule, and all that stands around a rule.
 
 use crate::device::on_gpu;
-use candle_core::{D, DType, Device, Tensor, Var, backprop::GradStore};
+use candle_core::{D, Device, Tensor};
 use runner::{
     error::Cause,
     optim::OptimizerSpec,
     spec::{WeightDecayOn, recipe},
     tensor::{
         Builder, Init, Key, Params, Weight,
+        ops::Gradients,
         safetensors::{self, Stored, Values},
     },
     train::{
@@ -56,10 +57,8 @@ fn uniform(key: Key, like: &Tensor) -> Tensor {
 
 /// What one backward pass gives: the gradient of a bowl around other values, a little different each step. Now and then a
 /// parameter has none. Some lie at odd places.
-fn gradients(params: &Params, step: u64, size: f64) -> GradStore {
-    let first = params.iter().next().unwrap().var();
-    let nothing = Var::zeros((), DType::F32, first.device()).unwrap();
-    let mut store = nothing.sqr().unwrap().backward().unwrap();
+fn gradients(params: &Params, step: u64, size: f64) -> Gradients {
+    let mut store = Gradients::default();
     for (place, weight) in params.iter().enumerate() {
         if place == 2 && step % 5 == 3 {
             continue;
@@ -198,7 +197,7 @@ fn scaled_losses_change_nothing() {
 }
 
 /// The gradients of a step, one of them no number any more.
-fn broken(params: &Params) -> GradStore {
+fn broken(params: &Params) -> Gradients {
     let mut store = gradients(params, 0, 1.0);
     let weight = params.get("big.weight").unwrap();
     let mut values = vec![0.0; weight.count()];

@@ -6,7 +6,7 @@ use runner::{
     error::Result,
     event::{Event, Split},
     spec::RunSpec,
-    tensor::{Device, gpu::Queue},
+    tensor::{Device, gpu::Queue, safetensors::Stored},
     train::{self, Job},
 };
 use serde_json::{Value, json};
@@ -50,14 +50,39 @@ pub fn spec(backbone: &str, precision: &str, change: Value) -> RunSpec {
 /// The training loss of each step, and the validation loss.
 pub type Losses = (Vec<f64>, f64);
 
-/// Trains, with so many images at a time where memory holds no whole batch. A driver is lent to one thread: all work stays
-/// on it.
-pub fn losses(spec: &RunSpec, device: &Device, micro_batch: Option<usize>) -> Result<Losses> {
-    let pool = rayon::ThreadPoolBuilder::new().num_threads(1).use_current_thread().build().unwrap();
-    pool.install(|| run(spec, device, micro_batch))
+/// What a run came to.
+#[derive(Default)]
+pub struct Run {
+    /// The training loss of each step.
+    pub losses: Vec<f64>,
+    /// The validation loss.
+    pub val: f64,
+    pub warnings: Vec<String>,
+    /// All that its last checkpoint holds, where it keeps that.
+    pub stored: Vec<Vec<f32>>,
 }
 
-fn run(spec: &RunSpec, device: &Device, micro_batch: Option<usize>) -> Result<Losses> {
+/// Trains, with so many images at a time where memory holds no whole batch.
+pub fn losses(spec: &RunSpec, device: &Device, micro_batch: Option<usize>) -> Result<Losses> {
+    attempt(spec, device, micro_batch, || {}).map(|run| (run.losses, run.val))
+}
+
+pub fn run(spec: &RunSpec, device: &Device, after_step: impl FnMut() + Send) -> Run {
+    attempt(spec, device, None, after_step).unwrap()
+}
+
+/// A driver is lent to one thread: all work stays on it.
+fn attempt(
+    spec: &RunSpec,
+    device: &Device,
+    micro_batch: Option<usize>,
+    after_step: impl FnMut() + Send,
+) -> Result<Run> {
+    let pool = rayon::ThreadPoolBuilder::new().num_threads(1).use_current_thread().build().unwrap();
+    pool.install(|| train(spec, device, micro_batch, after_step))
+}
+
+fn train(spec: &RunSpec, device: &Device, micro_batch: Option<usize>, mut after_step: impl FnMut()) -> Result<Run> {
     let on_gpu = Queue::of_device(device).unwrap().is_some();
     let dir = tempfile::tempdir().unwrap();
     let job = Job {
@@ -71,29 +96,38 @@ fn run(spec: &RunSpec, device: &Device, micro_batch: Option<usize>) -> Result<Lo
         attempt: 1,
         micro_batch,
     };
-    let (mut steps, mut val) = (Vec::new(), f64::NAN);
+    let mut run = Run::default();
     let mut emit = |event: Event| {
         assert_eq!(Queue::of_device(device).unwrap().is_some(), on_gpu, "the work left its thread");
         match event {
-            Event::Step { values, .. } => steps.extend(values.get("loss")),
-            Event::Epoch { split: Split::Val, values, .. } => val = values["loss"],
+            Event::Step { values, .. } => {
+                run.losses.extend(values.get("loss"));
+                after_step();
+            }
+            Event::Epoch { split: Split::Val, values, .. } => run.val = values["loss"],
+            Event::Warning { message } => run.warnings.push(message),
             _ => {}
         }
         Ok(())
     };
     train::run(&job, &mut emit, &AtomicBool::new(false))?;
-    Ok((steps, val))
+    if let Ok(stored) = Stored::read(&dir.path().join("checkpoints/last.safetensors")) {
+        run.stored = stored.names().iter().map(|name| stored.values(name).unwrap()).collect();
+    }
+    Ok(run)
 }
 
 fn check(backbone: &str, precision: &str, tolerance: f64, change: Value) {
     let (on_cpu, on_device) = (spec(backbone, "f32", change.clone()), spec(backbone, precision, change));
-    let [(cpu, cpu_val), (gpu, gpu_val)] = std::thread::scope(|scope| {
-        let cpu = scope.spawn(|| losses(&on_cpu, &Device::Cpu, None).unwrap());
-        let gpu = scope.spawn(|| on_gpu(|device| losses(&on_device, device, None).unwrap()));
+    let [cpu, gpu] = std::thread::scope(|scope| {
+        let cpu = scope.spawn(|| run(&on_cpu, &Device::Cpu, || {}));
+        let gpu = scope.spawn(|| on_gpu(|device| run(&on_device, device, || {})));
         [cpu.join().unwrap(), gpu.join().unwrap()]
     });
-    assert_eq!(cpu.len(), gpu.len());
-    for (step, (cpu, gpu)) in cpu.iter().chain([&cpu_val]).zip(gpu.iter().chain([&gpu_val])).enumerate() {
+    assert_eq!(gpu.warnings, cpu.warnings);
+    assert_eq!(cpu.losses.len(), gpu.losses.len());
+    let pairs = cpu.losses.iter().chain([&cpu.val]).zip(gpu.losses.iter().chain([&gpu.val]));
+    for (step, (cpu, gpu)) in pairs.enumerate() {
         let off = (cpu - gpu).abs() / cpu.abs().max(0.1);
         assert!(off < tolerance, "{backbone} in {precision}, step {}: {gpu} and not {cpu}", step + 1);
     }

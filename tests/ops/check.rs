@@ -1,7 +1,10 @@
 //! How an operation is held against a reference: the same function of f64 vectors, differentiated numerically.
 
 use candle_core::{Device, Tensor, Var};
-use runner::{error::Result, tensor::Key};
+use runner::{
+    error::Result,
+    tensor::{Key, ops::Tape},
+};
 
 /// One input of an operation.
 #[derive(Clone, Debug)]
@@ -40,9 +43,10 @@ pub fn values(tensor: &Tensor) -> Vec<f32> {
 pub fn run(inputs: &[Input], op: impl Fn(&[Tensor]) -> Result<Tensor>) -> (Vec<f32>, Vec<f32>, Vec<Vec<f32>>) {
     let vars: Vec<Var> = inputs.iter().map(|input| Var::from_tensor(&input.tensor()).unwrap()).collect();
     let tensors: Vec<Tensor> = vars.iter().map(|var| var.as_tensor().clone()).collect();
-    let y = op(&tensors).unwrap();
+    let mut tape = Tape::default();
+    let y = tape.record(|| op(&tensors)).unwrap();
     let dy = normal(y.dims(), 99);
-    let gradients = (&y * dy.tensor()).unwrap().sum_all().unwrap().backward().unwrap();
+    let gradients = tape.backward_from(&y, dy.tensor()).unwrap();
     let gradients = vars.iter().map(|var| values(gradients.get(var).expect("a gradient"))).collect();
     (values(&y), dy.values, gradients)
 }

@@ -5,10 +5,10 @@ use crate::{
     optim::{Optimizer, Slot, Step, adam::Adam},
     tensor::{
         Tensor, Weight,
+        ops::Gradients,
         safetensors::{Array, Stored},
     },
 };
-use candle_core::backprop::GradStore;
 
 /// Adam around a player's parameters.
 pub struct Descent {
@@ -25,7 +25,7 @@ impl Descent {
     }
 
     /// Makes step number `count`, from 1. Returns the gradient's norm over all parameters.
-    pub fn step(&mut self, count: u64, gradients: &GradStore) -> Result<f64> {
+    pub fn step(&mut self, count: u64, gradients: &Gradients) -> Result<f64> {
         let mut squares = 0.0;
         for (weight, slots) in &mut self.states {
             let Some(gradient) = gradients.get(weight.var()) else { continue };

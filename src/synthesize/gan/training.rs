@@ -14,7 +14,7 @@ use crate::{
     synthesize::{Sink, Training},
     tensor::{
         Builder, Device, Image, Key, Params, Pass, Tensor, Weight,
-        ops::{self, Activation},
+        ops::{self, Activation, Tape},
         safetensors::{self, Array, Stored},
         weights,
     },
@@ -174,19 +174,25 @@ impl<'a> Trainer<'a> {
     ) -> Result<(Losses, Tensor)> {
         let [real_changes, made_changes, judged_changes] = changes;
         let (count, on) = (real.dim(0)?, Pass::train(Key::new(0)));
-        let made = self.generator.forward(noise, made_classes, &on)?;
+        let mut of_generator = Tape::default();
+        let made = of_generator.record(|| self.generator.forward(noise, made_classes, &on))?;
         let both = Tensor::cat(&[changed(real, real_changes)?, changed(&made.detach(), made_changes)?], 0)?;
         let classes = Tensor::cat(&[real_classes, made_classes], 0)?;
-        let scores = self.discriminator.forward(&both, &classes, &on)?;
-        let (of_real, of_made) = (scores.narrow(0, 0, count)?, scores.narrow(0, count, made.dim(0)?)?);
-        let loss = (hinge(&of_real, -1.0)? + hinge(&of_made, 1.0)?)?;
+        let mut of_discriminator = Tape::default();
+        let loss = of_discriminator.record(|| -> Result<Tensor> {
+            let scores = self.discriminator.forward(&both, &classes, &on)?;
+            let (of_real, of_made) = (scores.narrow(0, 0, count)?, scores.narrow(0, count, made.dim(0)?)?);
+            Ok((hinge(&of_real, -1.0)? + hinge(&of_made, 1.0)?)?)
+        })?;
         self.step += 1;
         let discriminator = f64::from(loss.to_scalar::<f32>()?);
-        let norm = self.players[0].step(self.step, &loss.backward()?)?;
-        let judged = changed(&made, judged_changes)?;
-        let loss = self.discriminator.forward(&judged, made_classes, &Pass::eval())?.mean_all()?.neg()?;
+        let norm = self.players[0].step(self.step, &of_discriminator.backward(&loss)?)?;
+        let loss = of_generator.record(|| -> Result<Tensor> {
+            let judged = changed(&made, judged_changes)?;
+            Ok(self.discriminator.forward(&judged, made_classes, &Pass::eval())?.mean_all()?.neg()?)
+        })?;
         let generator = f64::from(loss.to_scalar::<f32>()?);
-        let norms = [norm, self.players[1].step(self.step, &loss.backward()?)?];
+        let norms = [norm, self.players[1].step(self.step, &of_generator.backward(&loss)?)?];
         Ok((Losses { discriminator, generator, norms }, made.detach()))
     }
 

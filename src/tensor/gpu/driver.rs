@@ -1,7 +1,7 @@
 //! What an operation asks of a device.
 
 use super::queue::View;
-use candle_core::{DType, Result, Storage};
+use candle_core::{DType, Result, Storage, bail};
 
 /// Bytes on their way to the host: called, it waits for them.
 pub type Download = Box<dyn FnOnce() -> Result<Vec<u8>> + Send + Sync>;
@@ -36,14 +36,50 @@ pub trait Driver: Send + Sync {
     /// Copies bytes from `address` to the host.
     fn download(&self, address: u64, bytes: usize) -> Result<Download>;
 
-    /// Starts a kernel by its full name, e.g. `activate_bf16`.
-    fn launch(&self, kernel: &str, grid: Grid, arguments: &[Arg]) -> Result<()>;
+    /// Starts a kernel for values of this type, one of those that [`type_name`] knows.
+    fn launch(&self, kernel: &'static str, dtype: DType, grid: Grid, arguments: &[Arg]) -> Result<()>;
 
     /// One matrix product, or a batch of them.
     fn matmul(&self, product: &Product) -> Result<()>;
 
+    /// Whether work can be recorded and is to be.
+    fn records(&self) -> bool;
+
+    /// From now on what this thread asks for is taken down in place of being carried out, until [`Driver::recorded`].
+    /// Nothing may then be uploaded or waited for, and no memory from before given back.
+    fn record(&self) -> Result<()>;
+
+    /// What has been asked for since. Memory that was handed out meanwhile has been given back; each time the recording is
+    /// carried out it is at hand, in the same places.
+    ///
+    /// # Errors
+    /// Where something of it cannot be carried out again; nothing has been carried out then.
+    fn recorded(&self) -> Result<Box<dyn Recording>>;
+
+    /// Gives back memory that recordings and other work hold in reserve for themselves alone, where little is left.
+    fn make_room(&self) -> Result<()>;
+
     /// One pass of a convolution over `[x, weight, y]`, the gradients of which stand in their places.
     fn convolve(&self, pass: ConvolutionPass, convolution: &Convolution, places: [u64; 3]) -> Result<()>;
+}
+
+/// What kernels for values of a type are called behind their own name: `bf16` of `activate_bf16`.
+///
+/// # Errors
+/// Of types that training does not compute in.
+pub fn type_name(dtype: DType) -> Result<&'static str> {
+    match dtype {
+        DType::F32 => Ok("f32"),
+        DType::BF16 => Ok("bf16"),
+        DType::F16 => Ok("f16"),
+        other => bail!("no kernels for {other:?}: training computes in f32, bf16 and f16"),
+    }
+}
+
+/// Work that has been recorded.
+pub trait Recording: Send {
+    /// Carries it out, in its place among other work.
+    fn replay(&self) -> Result<()>;
 }
 
 /// How many threads a kernel gets.

@@ -73,7 +73,7 @@ impl Many {
     }
 
     /// Starts a kernel of one block a chunk; the first argument it gets is the part's chunks.
-    pub fn launch(&self, kernel: &str, part: Part, arguments: &[Arg]) -> Result<()> {
+    pub fn launch(&self, kernel: &'static str, part: Part, arguments: &[Arg]) -> Result<()> {
         if part.blocks == 0 {
             return Ok(());
         }

@@ -12,7 +12,7 @@ mod many;
 mod queue;
 
 pub use columns::Columns;
-pub use driver::{Arg, Convolution, ConvolutionPass, Download, Driver, Factor, Grid, Product};
+pub use driver::{Arg, Convolution, ConvolutionPass, Download, Driver, Factor, Grid, Product, Recording, type_name};
 pub use many::{Column, Many, Part, Rooms};
 pub(crate) use queue::args;
 pub use queue::{Array, Queue, View, with_driver};

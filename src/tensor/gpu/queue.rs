@@ -1,6 +1,6 @@
 //! Values on a device, and the order in which work on them is asked for.
 
-use super::driver::{Arg, Convolution, ConvolutionPass, Driver, Grid, Product};
+use super::driver::{Arg, Convolution, ConvolutionPass, Driver, Grid, Product, Recording};
 use candle_core::{DType, Layout, Result, Shape, Storage, Tensor, bail, op::BackpropOp};
 use std::{cell::RefCell, sync::Arc};
 
@@ -204,6 +204,29 @@ impl Queue {
         Ok(move || Ok(bytes()?.as_chunks().0.iter().map(|&bytes| f32::from_ne_bytes(bytes)).collect()))
     }
 
+    /// Whether work can be recorded, and is to be.
+    pub fn records(&self) -> bool {
+        self.0.records()
+    }
+
+    /// What `work` asks for, to be carried out again and again; it is not carried out yet. `work` keeps nothing of the
+    /// memory that it gets.
+    pub fn record<T, E: From<candle_core::Error>>(
+        &self,
+        work: impl FnOnce() -> std::result::Result<T, E>,
+    ) -> std::result::Result<(T, Box<dyn Recording>), E> {
+        self.0.record()?;
+        let made = work();
+        // It ends where the work has failed, too.
+        let recording = self.0.recorded();
+        Ok((made?, recording?))
+    }
+
+    /// Gives back memory that is held in reserve, where little is left.
+    pub fn make_room(&self) -> Result<()> {
+        self.0.make_room()
+    }
+
     /// Bytes of the device's memory that are left to this process, of its share where several have one; `None` where it is
     /// the host's.
     pub fn free_memory(&self) -> Result<Option<usize>> {
@@ -237,14 +260,8 @@ impl Queue {
     }
 
     /// Starts the kernel `name` for values of `dtype`.
-    pub fn launch(&self, name: &str, dtype: DType, grid: Grid, arguments: &[Arg]) -> Result<()> {
-        let suffix = match dtype {
-            DType::F32 => "f32",
-            DType::BF16 => "bf16",
-            DType::F16 => "f16",
-            other => bail!("no kernel {name} for {other:?}: training computes in f32, bf16 and f16"),
-        };
-        self.0.launch(&format!("{name}_{suffix}"), grid, arguments)
+    pub fn launch(&self, name: &'static str, dtype: DType, grid: Grid, arguments: &[Arg]) -> Result<()> {
+        self.0.launch(name, dtype, grid, arguments)
     }
 
     pub fn matmul(&self, product: &Product) -> Result<()> {

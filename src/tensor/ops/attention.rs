@@ -106,6 +106,10 @@ impl Op<1> for Attention {
         "attention"
     }
 
+    fn reads_output(&self) -> bool {
+        true
+    }
+
     fn cpu(&self, [qkv]: [Given; 1]) -> Candle<(Vec<f32>, Shape)> {
         let (s, qkv) = (&self.sizes, qkv.values);
         let y = s.per_head(1, |image, head, out| {

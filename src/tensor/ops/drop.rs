@@ -1,4 +1,4 @@
-//! Dropout and stochastic depth: masks come from the key alone and are drawn again in the backward pass.
+//! Dropout and stochastic depth: masks come from the key and the turn alone and are drawn again in the backward pass.
 
 use super::{
     elementwise::BLOCK,
@@ -7,8 +7,8 @@ use super::{
 use crate::{
     error::{Error, Result},
     tensor::{
-        Key,
-        gpu::{Array, Columns, Grid, Queue, View, args},
+        Draw,
+        gpu::{Arg, Array, Columns, Grid, Queue, View, args},
         ops::op::{Given, Gradient, Op, apply1},
     },
 };
@@ -16,14 +16,14 @@ use candle_core::{Result as Candle, Shape, Tensor};
 use rayon::prelude::*;
 
 /// Zeroes elements with probability `rate` and divides the others by `1 - rate`.
-pub fn dropout(x: &Tensor, rate: f64, key: Key) -> Result<Tensor> {
-    drop(x, rate, key, Whole::Element)
+pub fn dropout(x: &Tensor, rate: f64, draw: impl Into<Draw>) -> Result<Tensor> {
+    drop(x, rate, draw.into(), Whole::Element)
 }
 
 /// Stochastic depth: zeroes whole samples (axis 0) with probability `rate` and divides the others by `1 - rate`.
 /// timm's `drop_path`; Huang et al. 2016, arXiv:1603.09382.
-pub fn drop_path(x: &Tensor, rate: f64, key: Key) -> Result<Tensor> {
-    drop(x, rate, key, Whole::Sample)
+pub fn drop_path(x: &Tensor, rate: f64, draw: impl Into<Draw>) -> Result<Tensor> {
+    drop(x, rate, draw.into(), Whole::Sample)
 }
 
 /// What is dropped at once.
@@ -35,14 +35,14 @@ enum Whole {
 
 struct Drop {
     rate: f64,
-    key: Key,
+    draw: Draw,
     whole: Whole,
 }
 
-fn drop(x: &Tensor, rate: f64, key: Key, whole: Whole) -> Result<Tensor> {
+fn drop(x: &Tensor, rate: f64, draw: Draw, whole: Whole) -> Result<Tensor> {
     match rate {
         0.0 => Ok(x.clone()),
-        0.0..=1.0 => Ok(apply1(Drop { rate, key, whole }, x)?),
+        0.0..=1.0 => Ok(apply1(Drop { rate, draw, whole }, x)?),
         _ => Err(Error::bug(format!("a rate of dropping is within [0, 1], not {rate}"))),
     }
 }
@@ -50,6 +50,10 @@ fn drop(x: &Tensor, rate: f64, key: Key, whole: Whole) -> Result<Tensor> {
 impl Op<1> for Drop {
     fn name(&self) -> &'static str {
         "drop"
+    }
+
+    fn reads(&self) -> [bool; 1] {
+        [false]
     }
 
     fn cpu(&self, [x]: [Given; 1]) -> Candle<(Vec<f32>, Shape)> {
@@ -86,12 +90,15 @@ impl Drop {
 
     fn gpu_apply(&self, queue: &Queue, x: View) -> Candle<Array> {
         let y = queue.array(x.shape.clone(), x.dtype)?;
-        let [low, high] = self.key.words().map(|word| word as i32);
+        // What is recorded finds the turn on the device.
+        let place = self.draw.turn.and_then(|turn| turn.place);
+        let key = if place.is_some() { self.draw.key } else { self.draw.key() };
+        let ([low, high], turn) = (key.words().map(|word| word as i32), Arg::Address(place.unwrap_or(0)));
         let (count, keep) = (x.count(), self.keep());
         match self.whole {
             Whole::Element => {
                 let limit = (self.rate * 4_294_967_296.0) as usize;
-                let arguments = args![x, &y, count, BLOCK, limit, keep, low, high];
+                let arguments = args![x, &y, count, BLOCK, limit, keep, low, high, turn];
                 queue.launch("dropout", x.dtype, Grid::blocks([count.div_ceil(BLOCK), 1], [256, 1]), arguments)?;
             }
             Whole::Sample => {
@@ -100,7 +107,7 @@ impl Drop {
                 // Below it are just the 53 bits that make a smaller number than the rate.
                 let limit = (self.rate * 9_007_199_254_740_992.0).ceil() as usize;
                 let wide = size > 1 && Columns::of(x, &[]).wide;
-                let arguments = args![x, &y, samples, size, limit, keep, low, high, i32::from(wide)];
+                let arguments = args![x, &y, samples, size, limit, keep, low, high, turn, i32::from(wide)];
                 queue.launch("drop_path", x.dtype, Grid::over(size.div_ceil(4)).for_each(samples), arguments)?;
             }
         }
@@ -115,8 +122,9 @@ impl Drop {
             Whole::Sample => sample,
         };
         let mut y = Fresh::new(x.len());
+        let key = self.draw.key();
         y.slots().par_chunks_mut(block).zip(x.par_chunks(block)).enumerate().for_each(|(i, (y, x))| {
-            let mut rng = self.key.with(i as u64).rng();
+            let mut rng = key.with(i as u64).rng();
             match self.whole {
                 Whole::Element => {
                     // The integers below this are the share `rate` of all.

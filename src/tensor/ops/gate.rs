@@ -226,6 +226,10 @@ impl Op<1> for Squeeze {
         "squeeze"
     }
 
+    fn reads(&self) -> [bool; 1] {
+        [false]
+    }
+
     fn cpu(&self, [x]: [Given; 1]) -> Candle<(Vec<f32>, Shape)> {
         image_means(x.values, x.shape)
     }

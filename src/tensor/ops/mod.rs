@@ -1,9 +1,10 @@
 //! Our own differentiable operations, each with its own backward, on `(N, H, W, C)` tensors: f32 on the CPU, activations in
 //! f32, bf16 or f16 on a GPU.
 //!
-//! Each is coarse enough that the tape has few edges. Layers call only these functions, never Candle's autograd, so that
-//! the tape can be replaced behind them. An operation computes a gradient only for the inputs that are on the tape.
+//! Each is coarse enough that the tape has few edges. A training step is recorded on a [`Tape`] of our own; where none
+//! records, an operation is on Candle's. An operation computes a gradient only for the inputs that are on a tape.
 
+mod add;
 mod attention;
 mod bias;
 mod columns;
@@ -23,10 +24,13 @@ mod op;
 mod pad;
 mod pool;
 mod scale;
+mod shape;
 mod simd;
+mod tape;
 mod tokens;
 mod upsample;
 
+pub use add::{add, affine, scale, total};
 pub use attention::attention;
 pub use bias::bias;
 pub use conv::{conv2d, conv2d_bias};
@@ -40,6 +44,8 @@ pub use norm::{Running, batch_norm_eval, batch_norm_train, group_norm, track};
 pub use pad::{pad2d, same_padding};
 pub use pool::{avg_pool2d, avg_pool2d_ceil, global_avg_pool, max_pool2d};
 pub use scale::scale_add;
+pub use shape::{exact, first_token, patch_weight, patches, reshape};
+pub use tape::{Gradients, Tape, untracked};
 pub use tokens::tokens;
 pub use upsample::upsample_nearest2x;
 

@@ -10,12 +10,12 @@ mod track;
 pub use group::group_norm;
 pub use track::{Running, track};
 
-use super::{Activation, memory::Values};
+use super::{Activation, activate, add, memory::Values, tape::is_candles};
 use crate::{
     error::{Error, Result},
     tensor::{
         gpu::{Array, Queue, View},
-        ops::op::{Given, Gradient, Op, apply2, apply3},
+        ops::op::{Given, Gradient, Op, apply3, apply4},
     },
 };
 use candle_core::{Result as Candle, Shape, Tensor};
@@ -82,7 +82,7 @@ pub fn batch_norm_eval(
     };
     let op = Normalize { statistics, activation, eps };
     let (x, residual) = (x.detach(), residual.map(Tensor::detach));
-    Ok(op.apply(&x, &weight.detach(), &bias.detach(), residual.as_ref())?)
+    op.apply(&x, &weight.detach(), &bias.detach(), residual.as_ref())
 }
 
 /// The number of channels, when everything fits.
@@ -101,7 +101,7 @@ fn check(x: &Tensor, of_channels: &[&Tensor], residual: Option<&Tensor>) -> Resu
     }
 }
 
-/// The operation on the tape: of `x`, weight and bias as one `(2, C)` tensor, and the residual where there is one.
+/// The operation on the tape: of `x`, weight, bias, and the residual where there is one.
 struct Normalize {
     statistics: Statistics,
     activation: Activation,
@@ -124,11 +124,15 @@ impl Statistics {
 }
 
 impl Normalize {
-    fn apply(self, x: &Tensor, weight: &Tensor, bias: &Tensor, residual: Option<&Tensor>) -> Candle<Tensor> {
-        let affine = Tensor::stack(&[weight, bias], 0)?;
+    fn apply(self, x: &Tensor, weight: &Tensor, bias: &Tensor, residual: Option<&Tensor>) -> Result<Tensor> {
         match residual {
-            Some(residual) => apply3(self, [x, &affine, residual]),
-            None => apply2(self, [x, &affine]),
+            None => Ok(apply3(self, [x, weight, bias])?),
+            // Candle's tape has no operation of four.
+            Some(residual) if is_candles([x, weight, bias, residual]) => {
+                let plain = Self { activation: Activation::Identity, ..self };
+                activate(&add(&apply3(plain, [x, weight, bias])?, residual)?, self.activation)
+            }
+            Some(residual) => Ok(apply4(self, [x, weight, bias, residual])?),
         }
     }
 
@@ -140,76 +144,71 @@ impl Normalize {
     }
 }
 
-impl Op<2> for Normalize {
+impl Op<3> for Normalize {
     fn name(&self) -> &'static str {
         "batch-norm"
     }
 
-    fn cpu(&self, [x, affine]: [Given; 2]) -> Candle<(Vec<f32>, Shape)> {
-        let y = self.host()?.forward(x.values, affine.values, None);
+    fn cpu(&self, [x, weight, bias]: [Given; 3]) -> Candle<(Vec<f32>, Shape)> {
+        let y = self.host()?.forward(x.values, [weight.values, bias.values], None);
         Ok((y, x.shape.clone()))
     }
 
-    fn cpu_gradients(&self, [x, affine]: [&Tensor; 2], _y: &Tensor, dy: &Tensor) -> Candle<[Option<Tensor>; 2]> {
-        let [dx, daffine, _] = self.host()?.gradients(x, affine, None, dy)?;
-        Ok([dx, daffine])
+    fn cpu_gradients(&self, inputs: [&Tensor; 3], _y: &Tensor, dy: &Tensor) -> Candle<[Option<Tensor>; 3]> {
+        let [dx, dweight, dbias, _] = self.host()?.gradients(inputs, None, dy)?;
+        Ok([dx, dweight, dbias])
     }
 
-    fn gpu(&self, queue: &Queue, [x, affine]: [View; 2]) -> Candle<Array> {
-        let affine = gpu::halves(affine, queue.view(self.statistics.on_device()?[0])?);
-        self.gpu_forward(queue, Inputs { x, affine, residual: None })
+    fn gpu(&self, queue: &Queue, [x, weight, bias]: [View; 3]) -> Candle<Array> {
+        self.gpu_forward(queue, Inputs { x, affine: [weight, bias], residual: None })
     }
 
     fn gpu_gradients(
         &self,
         queue: &Queue,
-        [x, affine]: [View; 2],
+        [x, weight, bias]: [View; 3],
         _y: View,
         dy: View,
-        needs: [bool; 2],
-    ) -> Candle<[Gradient; 2]> {
-        let affine = gpu::halves(affine, queue.view(self.statistics.on_device()?[0])?);
-        let inputs = Inputs { x, affine, residual: None };
-        let (dx, daffine, _) = self.gpu_backward(queue, inputs, dy, [needs[0], false])?;
-        Ok([dx, Gradient::New(daffine)])
+        needs: [bool; 3],
+    ) -> Candle<[Gradient; 3]> {
+        let inputs = Inputs { x, affine: [weight, bias], residual: None };
+        let [dx, dweight, dbias, _] = self.gpu_backward(queue, inputs, dy, [needs[0], false])?;
+        Ok([dx, dweight, dbias])
     }
 }
 
-impl Op<3> for Normalize {
+impl Op<4> for Normalize {
     fn name(&self) -> &'static str {
         "batch-norm-residual"
     }
 
-    fn cpu(&self, [x, affine, residual]: [Given; 3]) -> Candle<(Vec<f32>, Shape)> {
-        let y = self.host()?.forward(x.values, affine.values, Some(residual.values));
+    fn cpu(&self, [x, weight, bias, residual]: [Given; 4]) -> Candle<(Vec<f32>, Shape)> {
+        let y = self.host()?.forward(x.values, [weight.values, bias.values], Some(residual.values));
         Ok((y, x.shape.clone()))
     }
 
     fn cpu_gradients(
         &self,
-        [x, affine, residual]: [&Tensor; 3],
+        [x, weight, bias, residual]: [&Tensor; 4],
         _y: &Tensor,
         dy: &Tensor,
-    ) -> Candle<[Option<Tensor>; 3]> {
-        self.host()?.gradients(x, affine, Some(residual), dy)
+    ) -> Candle<[Option<Tensor>; 4]> {
+        self.host()?.gradients([x, weight, bias], Some(residual), dy)
     }
 
-    fn gpu(&self, queue: &Queue, [x, affine, residual]: [View; 3]) -> Candle<Array> {
-        let affine = gpu::halves(affine, queue.view(self.statistics.on_device()?[0])?);
-        self.gpu_forward(queue, Inputs { x, affine, residual: Some(residual) })
+    fn gpu(&self, queue: &Queue, [x, weight, bias, residual]: [View; 4]) -> Candle<Array> {
+        self.gpu_forward(queue, Inputs { x, affine: [weight, bias], residual: Some(residual) })
     }
 
     fn gpu_gradients(
         &self,
         queue: &Queue,
-        [x, affine, residual]: [View; 3],
+        [x, weight, bias, residual]: [View; 4],
         _y: View,
         dy: View,
-        needs: [bool; 3],
-    ) -> Candle<[Gradient; 3]> {
-        let affine = gpu::halves(affine, queue.view(self.statistics.on_device()?[0])?);
-        let inputs = Inputs { x, affine, residual: Some(residual) };
-        let (dx, daffine, dresidual) = self.gpu_backward(queue, inputs, dy, [needs[0], needs[2]])?;
-        Ok([dx, Gradient::New(daffine), dresidual])
+        needs: [bool; 4],
+    ) -> Candle<[Gradient; 4]> {
+        let inputs = Inputs { x, affine: [weight, bias], residual: Some(residual) };
+        self.gpu_backward(queue, inputs, dy, [needs[0], needs[3]])
     }
 }

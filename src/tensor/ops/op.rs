@@ -1,6 +1,9 @@
 //! An operation on the tape: what each device computes, and the gradients.
 
-use super::memory::slice;
+use super::{
+    memory::{Values, slice},
+    tape,
+};
 use crate::tensor::gpu::{Array, Queue, View};
 use candle_core::{CpuStorage, CustomOp1, CustomOp2, CustomOp3, Layout, Result, Shape, Storage, Tensor};
 
@@ -16,6 +19,16 @@ pub trait Op<const N: usize>: Send + Sync + 'static {
 
     /// The inputs' gradients on the CPU, at least of those on the tape; `y` and `dy` are the output and its gradient.
     fn cpu_gradients(&self, inputs: [&Tensor; N], y: &Tensor, dy: &Tensor) -> Result<[Option<Tensor>; N]>;
+
+    /// Which inputs' values the gradients are computed from: of the others they are only given the shape.
+    fn reads(&self) -> [bool; N] {
+        [true; N]
+    }
+
+    /// Whether the gradients are computed from the output's values.
+    fn reads_output(&self) -> bool {
+        false
+    }
 
     /// Called before the gradients are computed: for an operation that leaves part of them to another.
     fn leave(&self, _inputs: [&Tensor; N], _dy: &Tensor) {}
@@ -73,17 +86,80 @@ pub struct Given<'a> {
 
 /// Applies an operation of one input.
 pub fn apply1(op: impl Op<1>, x: &Tensor) -> Result<Tensor> {
-    x.contiguous()?.apply_op1(Node(op))
+    let inputs = [x.contiguous()?];
+    match tape::is_candles(&inputs) {
+        true => inputs[0].apply_op1(Node(op)),
+        false => tape::apply(op, inputs),
+    }
 }
 
 /// Applies an operation of two inputs.
 pub fn apply2(op: impl Op<2>, [a, b]: [&Tensor; 2]) -> Result<Tensor> {
-    a.contiguous()?.apply_op2(&b.contiguous()?, Node(op))
+    let inputs = [a.contiguous()?, b.contiguous()?];
+    match tape::is_candles(&inputs) {
+        true => inputs[0].apply_op2(&inputs[1], Node(op)),
+        false => tape::apply(op, inputs),
+    }
 }
 
 /// Applies an operation of three inputs.
 pub fn apply3(op: impl Op<3>, [a, b, c]: [&Tensor; 3]) -> Result<Tensor> {
-    a.contiguous()?.apply_op3(&b.contiguous()?, &c.contiguous()?, Node(op))
+    let inputs = [a.contiguous()?, b.contiguous()?, c.contiguous()?];
+    match tape::is_candles(&inputs) {
+        true => inputs[0].apply_op3(&inputs[1], &inputs[2], Node(op)),
+        false => tape::apply(op, inputs),
+    }
+}
+
+/// Applies an operation of four inputs, where [`tape::is_candles`] is false of them: Candle's tape knows no such.
+pub fn apply4(op: impl Op<4>, [a, b, c, d]: [&Tensor; 4]) -> Result<Tensor> {
+    tape::apply(op, [a.contiguous()?, b.contiguous()?, c.contiguous()?, d.contiguous()?])
+}
+
+/// What an operation makes of contiguous inputs, where they lie.
+pub fn forward<const N: usize>(op: &impl Op<N>, inputs: &[Tensor; N]) -> Result<(Storage, Shape)> {
+    if let Some(queue) = Queue::of(&inputs[0])? {
+        let views = inputs.iter().map(|input| queue.view(input)).collect::<Result<Vec<_>>>()?;
+        return Ok(op.gpu(&queue, std::array::from_fn(|i| views[i]))?.into_parts());
+    }
+    let values = inputs.iter().map(Values::of).collect::<Result<Vec<_>>>()?;
+    let given = std::array::from_fn(|i| Given { values: &values[i], shape: inputs[i].shape() });
+    let (y, shape) = op.cpu(given)?;
+    Ok((Storage::Cpu(CpuStorage::F32(y)), shape))
+}
+
+/// The gradients of those inputs that are on a tape.
+pub fn backward<const N: usize>(
+    op: &impl Op<N>,
+    inputs: [&Tensor; N],
+    y: &Tensor,
+    dy: &Tensor,
+) -> Result<[Option<Tensor>; N]> {
+    let dy = dy.contiguous()?;
+    let needs = inputs.map(Tensor::track_op);
+    op.leave(inputs, &dy);
+    let mut gradients = match Queue::of(&dy)? {
+        None => op.cpu_gradients(inputs, y, &dy)?,
+        Some(queue) => {
+            let mut views = [queue.view(&dy)?; N];
+            for (view, (input, read)) in views.iter_mut().zip(inputs.into_iter().zip(op.reads())) {
+                *view = view_of(&queue, input, read)?;
+            }
+            let y = view_of(&queue, y, op.reads_output())?;
+            let gradients = op.gpu_gradients(&queue, views, y, queue.view(&dy)?, needs)?;
+            gradients.map(|gradient| gradient.into_tensor(&dy))
+        }
+    };
+    gradients.iter_mut().zip(needs).for_each(|(gradient, needed)| *gradient = gradient.take().filter(|_| needed));
+    Ok(gradients)
+}
+
+/// A tensor's values, or its type and shape alone where they are not read.
+fn view_of<'a>(queue: &Queue, tensor: &'a Tensor, read: bool) -> Result<View<'a>> {
+    match read {
+        true => queue.view(tensor),
+        false => Ok(View { address: 0, dtype: tensor.dtype(), shape: tensor.shape() }),
+    }
 }
 
 /// An operation as Candle's tape knows it.
@@ -140,29 +216,6 @@ impl<O> Node<O> {
             _ => candle_core::bail!("{} left its result outside the device", self.0.name()),
         }
     }
-
-    fn backward<const N: usize>(&self, inputs: [&Tensor; N], y: &Tensor, dy: &Tensor) -> Result<[Option<Tensor>; N]>
-    where
-        O: Op<N>,
-    {
-        let dy = dy.contiguous()?;
-        let needs = inputs.map(Tensor::track_op);
-        self.0.leave(inputs, &dy);
-        let Some(queue) = Queue::of(y)? else {
-            let mut gradients = self.0.cpu_gradients(inputs, y, &dy)?;
-            gradients
-                .iter_mut()
-                .zip(needs)
-                .for_each(|(gradient, needed)| *gradient = gradient.take().filter(|_| needed));
-            return Ok(gradients);
-        };
-        let mut views = [queue.view(&dy)?; N];
-        for (view, input) in views.iter_mut().zip(inputs) {
-            *view = queue.view(input)?;
-        }
-        let gradients = self.0.gpu_gradients(&queue, views, queue.view(y)?, queue.view(&dy)?, needs)?;
-        Ok(gradients.map(|gradient| gradient.into_tensor(&dy)))
-    }
 }
 
 impl<O: Op<1>> CustomOp1 for Node<O> {
@@ -180,7 +233,7 @@ impl<O: Op<1>> CustomOp1 for Node<O> {
     }
 
     fn bwd(&self, x: &Tensor, y: &Tensor, dy: &Tensor) -> Result<Option<Tensor>> {
-        let [dx] = self.backward([x], y, dy)?;
+        let [dx] = backward(&self.0, [x], y, dy)?;
         Ok(dx)
     }
 }
@@ -206,7 +259,7 @@ impl<O: Op<2>> CustomOp2 for Node<O> {
     }
 
     fn bwd(&self, a: &Tensor, b: &Tensor, y: &Tensor, dy: &Tensor) -> Result<(Option<Tensor>, Option<Tensor>)> {
-        self.backward([a, b], y, dy).map(Into::into)
+        backward(&self.0, [a, b], y, dy).map(Into::into)
     }
 }
 
@@ -248,6 +301,6 @@ impl<O: Op<3>> CustomOp3 for Node<O> {
         y: &Tensor,
         dy: &Tensor,
     ) -> Result<(Option<Tensor>, Option<Tensor>, Option<Tensor>)> {
-        self.backward([a, b, c], y, dy).map(Into::into)
+        backward(&self.0, [a, b, c], y, dy).map(Into::into)
     }
 }

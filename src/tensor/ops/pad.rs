@@ -63,6 +63,10 @@ impl Op<1> for Pad {
         "pad2d"
     }
 
+    fn reads(&self) -> [bool; 1] {
+        [false]
+    }
+
     fn cpu(&self, [x]: [Given; 1]) -> Candle<(Vec<f32>, Shape)> {
         let x = x.values;
         let shape: Shape = self.output_shape().into();

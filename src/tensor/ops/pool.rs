@@ -138,6 +138,10 @@ impl Op<1> for MaxPool {
         "max-pool2d"
     }
 
+    fn reads(&self) -> [bool; 1] {
+        [false]
+    }
+
     fn cpu(&self, [x]: [Given; 1]) -> Candle<(Vec<f32>, Shape)> {
         let x = x.values;
         let s = &self.sizes;
@@ -329,6 +333,10 @@ impl Op<1> for AvgPool {
         "avg-pool2d"
     }
 
+    fn reads(&self) -> [bool; 1] {
+        [false]
+    }
+
     fn cpu(&self, [x]: [Given; 1]) -> Candle<(Vec<f32>, Shape)> {
         let x = x.values;
         let (s, shares) = (&self.sizes, &self.shares);
@@ -380,6 +388,10 @@ struct GlobalAvgPool;
 impl Op<1> for GlobalAvgPool {
     fn name(&self) -> &'static str {
         "global-avg-pool"
+    }
+
+    fn reads(&self) -> [bool; 1] {
+        [false]
     }
 
     fn cpu(&self, [x]: [Given; 1]) -> Candle<(Vec<f32>, Shape)> {

@@ -33,6 +33,10 @@ impl Op<3> for Tokens {
         "tokens"
     }
 
+    fn reads(&self) -> [bool; 3] {
+        [false; 3]
+    }
+
     fn cpu(&self, [patches, class, positions]: [Given; 3]) -> Candle<(Vec<f32>, Shape)> {
         let shape = patches.shape;
         let (patches, class) = (patches.values, class.values);

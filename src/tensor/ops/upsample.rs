@@ -28,6 +28,10 @@ impl Op<1> for UpsampleNearest2x {
         "upsample-nearest2x"
     }
 
+    fn reads(&self) -> [bool; 1] {
+        [false]
+    }
+
     fn cpu(&self, [x]: [Given; 1]) -> Candle<(Vec<f32>, Shape)> {
         let (n, h, w, c) = x.shape.dims4()?;
         let x = x.values;

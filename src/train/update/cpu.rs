@@ -4,9 +4,9 @@ use super::{Shared, State, non_finite};
 use crate::{
     error::Result,
     optim::{OptimizerSpec, Sharpness, Slot, Step},
-    tensor::{Tensor, Weight},
+    tensor::{Tensor, Weight, ops::Gradients},
 };
-use candle_core::{CpuStorage, InplaceOp2, Layout, backprop::GradStore};
+use candle_core::{CpuStorage, InplaceOp2, Layout};
 use std::sync::Mutex;
 
 pub struct Cpu {
@@ -41,7 +41,7 @@ impl Cpu {
     }
 }
 
-pub fn accumulate(states: &mut [State], gradients: &GradStore) -> Result<()> {
+pub fn accumulate(states: &mut [State], gradients: &Gradients) -> Result<()> {
     for state in states {
         let Some(new) = gradients.get(state.weight.var()) else { continue };
         state.gradient = Some(match state.gradient.take() {

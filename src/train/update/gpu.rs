@@ -8,10 +8,10 @@ use crate::{
     tensor::{
         DType, Device, Tensor, Weight,
         gpu::{self, Arg, Column, Grid, Many, Part, Queue, Rooms, args},
+        ops::{self, Gradients},
         safetensors::{Array, Stored},
     },
 };
-use candle_core::backprop::GradStore;
 use std::{borrow::Cow, sync::Arc};
 
 /// The numbers of a step that only the device knows: `Control` of `gradients.cuh`. At first nothing is scaled or skipped.
@@ -130,8 +130,7 @@ impl Gpu {
         if !self.scales {
             return Ok(loss.clone());
         }
-        let scale = self.control.narrow(0, LOSS_SCALE, 1)?.reshape(())?;
-        Ok(loss.broadcast_mul(&scale.to_dtype(loss.dtype())?)?)
+        ops::scale(loss, &self.control.narrow(0, LOSS_SCALE, 1)?)
     }
 
     pub fn check(&self) -> Result<Option<LossScale>> {
@@ -151,7 +150,7 @@ impl Gpu {
         Ok(self.scales.then_some(scale))
     }
 
-    pub fn accumulate(&mut self, states: &mut [State], gradients: &GradStore) -> Result<()> {
+    pub fn accumulate(&mut self, states: &mut [State], gradients: &Gradients) -> Result<()> {
         // The new ones that stand on top of others, which live until they are added.
         let mut added: Vec<(usize, Tensor)> = Vec::new();
         for (place, state) in states.iter_mut().enumerate() {
@@ -237,7 +236,7 @@ impl Gpu {
     }
 
     /// Starts a kernel of one block that decides something.
-    fn settle(&self, kernel: &str, arguments: &[Arg]) -> Result<()> {
+    fn settle(&self, kernel: &'static str, arguments: &[Arg]) -> Result<()> {
         Ok(self.queue().launch(kernel, DType::F32, Grid::blocks([1, 1], [256, 1]), arguments)?)
     }
 

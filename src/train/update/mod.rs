@@ -13,10 +13,10 @@ use crate::{
     tensor::{
         Params, Tensor, Weight,
         gpu::Queue,
+        ops::Gradients,
         safetensors::{Array, Stored},
     },
 };
-use candle_core::backprop::GradStore;
 use cpu::Cpu;
 use gpu::Gpu;
 pub use gpu::LossScale;
@@ -117,7 +117,7 @@ impl Updater {
     }
 
     /// Adds a backward pass's gradients to what the next step uses.
-    pub fn accumulate(&mut self, gradients: &GradStore) -> Result<()> {
+    pub fn accumulate(&mut self, gradients: &Gradients) -> Result<()> {
         match &mut self.side {
             Side::Cpu(_) => cpu::accumulate(&mut self.states, gradients),
             Side::Gpu(gpu) => gpu.accumulate(&mut self.states, gradients),

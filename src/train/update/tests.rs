@@ -7,11 +7,11 @@ fn floats(value: &Value) -> Vec<f32> {
 }
 
 /// A backward pass of the golden problem at the parameter's value.
-fn backward(weight: &Weight, problem: &Value) -> GradStore {
+fn backward(weight: &Weight, problem: &Value) -> Gradients {
     let constant = |key: &str| Tensor::new(floats(&problem[key]), &Device::Cpu).unwrap();
     let distance = (weight.var().flatten_all().unwrap() - constant("target")).unwrap();
     let loss = (distance.sqr().unwrap() * constant("curvature")).unwrap().sum_all().unwrap() * 0.5;
-    loss.unwrap().backward().unwrap()
+    loss.unwrap().backward().unwrap().into()
 }
 
 /// The trajectories of tests/optim.rs again, with everything that stands around a rule in training.

@@ -8,12 +8,18 @@ use candle_core::{
         cudarc::cublas::{
             result,
             sys::{
-                cublasComputeType_t as Compute, cublasGemmAlgo_t as Algorithm, cublasHandle_t,
+                self, cublasComputeType_t as Compute, cublasGemmAlgo_t as Algorithm, cublasHandle_t,
                 cublasOperation_t as Operation, cudaDataType_t as Type,
             },
         },
     },
 };
+
+/// Gives a handle memory to work in, at this address.
+pub fn set_workspace(handle: cublasHandle_t, address: u64, bytes: usize) -> Result<()> {
+    // SAFETY: the caller's array holds that many bytes, as long as the handle is used.
+    unsafe { sys::cublasSetWorkspace_v2(handle, address as *mut _, bytes) }.result().w()
+}
 
 /// One product, or a batch of them. The same numbers give the same bits every time: the handle's products all go through one
 /// stream, so that none has to do with another one's workspace.

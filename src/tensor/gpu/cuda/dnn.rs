@@ -24,8 +24,8 @@ pub struct Dnn {
     handle: sys::cudnnHandle_t,
     stream: Arc<CudaStream>,
     plans: HashMap<(ConvolutionPass, Convolution, Mode), Plan>,
-    /// Grows to what the largest plan needs.
-    workspace: Option<CudaSlice<u8>>,
+    /// Grows to what the largest plan needs; the last is in use, recorded work may go on using those before.
+    workspaces: Vec<CudaSlice<u8>>,
 }
 
 // SAFETY: cuDNN allows a handle in one thread at a time, and the driver holds it behind a mutex.
@@ -68,7 +68,7 @@ impl Dnn {
         let handle = result::create_handle().map_err(failed)?;
         // SAFETY: the handle is fresh and the stream lives as long as it.
         unsafe { result::set_stream(handle, stream.cu_stream().cast()) }.map_err(failed)?;
-        Ok(Self { handle, stream: stream.clone(), plans: HashMap::new(), workspace: None })
+        Ok(Self { handle, stream: stream.clone(), plans: HashMap::new(), workspaces: Vec::new() })
     }
 
     pub fn convolve(
@@ -90,18 +90,24 @@ impl Dnn {
         unsafe { self.plans[&key].run(self.handle, places, workspace, bytes) }
     }
 
+    /// Whether an algorithm has been chosen.
+    pub fn knows(&self, pass: ConvolutionPass, convolution: &Convolution, mode: Mode) -> bool {
+        self.plans.contains_key(&(pass, *convolution, mode))
+    }
+
     /// The workspace's address, at least `bytes` large; null for none.
     fn workspace(&mut self, bytes: usize) -> Result<*mut c_void> {
         if bytes == 0 {
             return Ok(std::ptr::null_mut());
         }
-        if self.workspace.as_ref().is_none_or(|workspace| workspace.num_bytes() < bytes) {
-            self.workspace = None;
+        if self.workspaces.last().is_none_or(|workspace| workspace.num_bytes() < bytes) {
+            // By half as much again, so that there are few.
+            let grown = self.workspaces.last().map_or(0, |workspace| workspace.num_bytes() * 3 / 2);
             // SAFETY: cuDNN writes what it reads there.
-            self.workspace = Some(unsafe { self.stream.alloc::<u8>(bytes) }.w()?);
+            self.workspaces.push(unsafe { self.stream.alloc::<u8>(bytes.max(grown)) }.w()?);
         }
         let stream = &self.stream;
-        Ok(self.workspace.as_mut().map_or(0, |workspace| workspace.device_ptr_mut(stream).0) as *mut _)
+        Ok(self.workspaces.last_mut().map_or(0, |workspace| workspace.device_ptr_mut(stream).0) as *mut _)
     }
 
     /// The fastest algorithm; of those whose results are the same every time the first by cuDNN's own rules, since which one

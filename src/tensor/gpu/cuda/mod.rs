@@ -2,26 +2,30 @@
 
 mod blas;
 mod dnn;
+mod graph;
 mod staging;
 
-use super::{Arg, Convolution, ConvolutionPass, Download, Driver, Grid, Mode, Product, Queue, View};
+use super::{
+    Arg, Convolution, ConvolutionPass, Download, Driver, Grid, Mode, Product, Queue, Recording, View, type_name,
+};
 use candle_core::{
     CudaDevice, CudaStorage, DType, Layout, Result, Shape, Storage, Tensor, bail,
     cuda_backend::{
         CudaStorageSlice as Slice, DeviceId, WrapErr,
         cudarc::driver::{
-            CudaContext, CudaFunction, CudaStream, DevicePtr, LaunchConfig, PushKernelArg, result,
-            sys::{self, CUmemPool_attribute as PoolAttribute},
+            CudaContext, CudaFunction, CudaSlice, CudaStream, DevicePtr, LaunchConfig, PushKernelArg, result,
+            sys::{self, CUgraphMem_attribute as RecordedAttribute, CUmemPool_attribute as PoolAttribute},
         },
     },
 };
 use dnn::Dnn;
 use staging::{Downloads, Staging};
 use std::{
+    cell::RefCell,
     collections::HashMap,
     sync::{
-        Arc, LazyLock, Mutex, PoisonError,
-        atomic::{AtomicUsize, Ordering},
+        Arc, LazyLock, Mutex, PoisonError, RwLock,
+        atomic::{AtomicBool, AtomicUsize, Ordering},
     },
 };
 
@@ -94,7 +98,23 @@ pub fn versions() -> Result<String> {
 
 static DRIVERS: LazyLock<Mutex<HashMap<DeviceId, Arc<Cuda>>>> = LazyLock::new(Mutex::default);
 
+thread_local! {
+    /// The driver that this thread has asked for last: every operation asks.
+    static LAST: RefCell<Option<(DeviceId, Arc<Cuda>)>> = const { RefCell::new(None) };
+}
+
 fn driver(device: &CudaDevice) -> Result<Arc<Cuda>> {
+    LAST.with_borrow_mut(|last| match last {
+        Some((id, driver)) if *id == device.id() => Ok(driver.clone()),
+        _ => {
+            let driver = shared_driver(device)?;
+            *last = Some((device.id(), driver.clone()));
+            Ok(driver)
+        }
+    })
+}
+
+fn shared_driver(device: &CudaDevice) -> Result<Arc<Cuda>> {
     let mut drivers = DRIVERS.lock().unwrap_or_else(PoisonError::into_inner);
     if let Some(driver) = drivers.get(&device.id()) {
         return Ok(driver.clone());
@@ -146,31 +166,52 @@ fn place(storage: &CudaStorage, stream: &CudaStream) -> Result<(u64, DType)> {
     })
 }
 
+/// What NVIDIA recommends for Hopper, in bytes.
+const WORKSPACE: usize = 32 << 20;
+
 struct Cuda {
     device: CudaDevice,
     stream: Arc<CudaStream>,
-    functions: Mutex<HashMap<String, CudaFunction>>,
+    functions: RwLock<HashMap<(&'static str, DType), CudaFunction>>,
     dnn: Mutex<Dnn>,
     staging: Mutex<Staging>,
     downloads: Downloads,
     mode: Mutex<Mode>,
     /// Processes that share the device.
     among: AtomicUsize,
+    /// Whether work is taken down in place of being carried out.
+    recording: AtomicBool,
+    /// cuBLAS's own, which recorded products go on using.
+    _workspace: CudaSlice<u8>,
 }
 
 impl Cuda {
     fn new(device: &CudaDevice) -> Result<Self> {
         let stream = device.cuda_stream();
+        // SAFETY: cuBLAS writes what it reads there.
+        let workspace = unsafe { stream.alloc::<u8>(WORKSPACE) }.w()?;
+        blas::set_workspace(*device.cublas_handle().handle(), workspace.device_ptr(&stream).0, WORKSPACE)?;
         Ok(Self {
+            recording: AtomicBool::new(false),
+            _workspace: workspace,
             dnn: Mutex::new(Dnn::new(&stream)?),
             staging: Mutex::default(),
             downloads: Downloads::default(),
             device: device.clone(),
             stream,
-            functions: Mutex::default(),
+            functions: RwLock::default(),
             mode: Mutex::default(),
             among: AtomicUsize::new(1),
         })
+    }
+
+    /// The same of the memory that recordings have of their own.
+    fn recorded_bytes(&self, attribute: RecordedAttribute) -> Result<u64> {
+        let mut bytes = 0u64;
+        let device = self.stream.context().cu_device();
+        // SAFETY: the device exists, and the attribute is a u64.
+        unsafe { sys::cuDeviceGetGraphMemAttribute(device, attribute, (&raw mut bytes).cast()) }.result().w()?;
+        Ok(bytes)
     }
 
     /// A number of bytes that the device's memory pool tells.
@@ -185,18 +226,26 @@ impl Cuda {
         *self.mode.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn function(&self, kernel: &str) -> Result<CudaFunction> {
-        let mut functions = self.functions.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(function) = functions.get(kernel) {
-            return Ok(function.clone());
+    /// Gives back what the memory pool has in reserve.
+    fn trim(&self) -> Result<()> {
+        // SAFETY: the pool is the device's own.
+        unsafe { result::mem_pool::trim_to(pool(&self.stream)?, 0) }.w()
+    }
+
+    fn function(&self, kernel: &'static str, dtype: DType) -> Result<CudaFunction> {
+        let known = self.functions.read().unwrap_or_else(PoisonError::into_inner).get(&(kernel, dtype)).cloned();
+        if let Some(function) = known {
+            return Ok(function);
         }
-        let suffix = kernel.rsplit('_').next().unwrap_or_default();
+        let suffix = type_name(dtype)?;
         let Some((name, ptx)) = MODULES.iter().find(|(name, _)| *name == suffix) else {
             bail!("the kernel {kernel} is of no known type")
         };
-        let function = self.device.get_or_load_custom_func(kernel, &format!("runner_{name}"), ptx)?;
+        let full = format!("{kernel}_{suffix}");
+        let function = self.device.get_or_load_custom_func(&full, &format!("runner_{name}"), ptx)?;
         let function = function.into_cuda_function();
-        functions.insert(kernel.to_string(), function.clone());
+        let mut functions = self.functions.write().unwrap_or_else(PoisonError::into_inner);
+        functions.insert((kernel, dtype), function.clone());
         Ok(function)
     }
 }
@@ -234,17 +283,22 @@ impl Driver for Cuda {
         self.stream.context().bind_to_thread().w()?;
         let (free, all) = result::mem_get_info().w()?;
         let among = self.among.load(Ordering::Relaxed);
-        let held = self.pool_bytes(PoolAttribute::CU_MEMPOOL_ATTR_RESERVED_MEM_CURRENT)? as usize;
+        let recorded = self.recorded_bytes(RecordedAttribute::CU_GRAPH_MEM_ATTR_RESERVED_MEM_CURRENT)?;
+        let held = (self.pool_bytes(PoolAttribute::CU_MEMPOOL_ATTR_RESERVED_MEM_CURRENT)? + recorded) as usize;
         let share = if among > 1 { (all / among).saturating_sub(held) } else { usize::MAX };
         Ok(Some(free.min(share)))
     }
 
     fn peak_memory(&self) -> Result<Option<u64>> {
-        self.pool_bytes(PoolAttribute::CU_MEMPOOL_ATTR_USED_MEM_HIGH).map(Some)
+        let lasting = self.pool_bytes(PoolAttribute::CU_MEMPOOL_ATTR_USED_MEM_CURRENT)?;
+        let recorded = self.recorded_bytes(RecordedAttribute::CU_GRAPH_MEM_ATTR_USED_MEM_HIGH)?;
+        let most = self.pool_bytes(PoolAttribute::CU_MEMPOOL_ATTR_USED_MEM_HIGH)?;
+        Ok(Some(most.max(lasting + recorded)))
     }
 
     fn held_memory(&self) -> Result<Option<u64>> {
-        self.pool_bytes(PoolAttribute::CU_MEMPOOL_ATTR_RESERVED_MEM_HIGH).map(Some)
+        let recorded = self.recorded_bytes(RecordedAttribute::CU_GRAPH_MEM_ATTR_RESERVED_MEM_HIGH)?;
+        Ok(Some(self.pool_bytes(PoolAttribute::CU_MEMPOOL_ATTR_RESERVED_MEM_HIGH)? + recorded))
     }
 
     fn share(&self, among: usize) -> Result<()> {
@@ -268,16 +322,22 @@ impl Driver for Cuda {
     }
 
     fn upload(&self, values: &[u8], address: u64) -> Result<()> {
+        if self.recording.load(Ordering::Relaxed) {
+            bail!("the step copies from the host's memory")
+        }
         let mut staging = self.staging.lock().unwrap_or_else(PoisonError::into_inner);
         staging.upload(values, address, &self.stream)
     }
 
     fn download(&self, address: u64, bytes: usize) -> Result<Download> {
+        if self.recording.load(Ordering::Relaxed) {
+            bail!("the step copies to the host's memory")
+        }
         self.downloads.start(address, bytes, &self.stream)
     }
 
-    fn launch(&self, kernel: &str, grid: Grid, arguments: &[Arg]) -> Result<()> {
-        let function = self.function(kernel)?;
+    fn launch(&self, kernel: &'static str, dtype: DType, grid: Grid, arguments: &[Arg]) -> Result<()> {
+        let function = self.function(kernel, dtype)?;
         let mut launch = self.stream.launch_builder(&function);
         for argument in arguments {
             match argument {
@@ -299,8 +359,42 @@ impl Driver for Cuda {
         blas::matmul(*self.device.cublas_handle().handle(), product, self.mode().tf32)
     }
 
+    fn records(&self) -> bool {
+        std::env::var("RUNNER_GRAPHS").map_or(true, |value| value != "0")
+    }
+
+    fn record(&self) -> Result<()> {
+        graph::begin(&self.stream)?;
+        self.recording.store(true, Ordering::Relaxed);
+        Ok(())
+    }
+
+    fn recorded(&self) -> Result<Box<dyn Recording>> {
+        self.recording.store(false, Ordering::Relaxed);
+        let recording = graph::end(&self.stream)?;
+        // A recording has memory of its own: what the same work used before is not needed beside it.
+        self.stream.synchronize().w()?;
+        self.trim()?;
+        Ok(recording)
+    }
+
+    fn make_room(&self) -> Result<()> {
+        self.stream.context().bind_to_thread().w()?;
+        let (free, all) = result::mem_get_info().w()?;
+        if free > all / 4 {
+            return Ok(());
+        }
+        self.stream.synchronize().w()?;
+        // SAFETY: the device exists; what recordings hold while they do not run is mapped again when they do.
+        unsafe { sys::cuDeviceGraphMemTrim(self.stream.context().cu_device()) }.result().w()?;
+        self.trim()
+    }
+
     fn convolve(&self, pass: ConvolutionPass, convolution: &Convolution, places: [u64; 3]) -> Result<()> {
         let mut dnn = self.dnn.lock().unwrap_or_else(PoisonError::into_inner);
+        if self.recording.load(Ordering::Relaxed) && !dnn.knows(pass, convolution, self.mode()) {
+            bail!("no algorithm has been chosen yet for the {pass:?} pass of {convolution:?}")
+        }
         dnn.convolve(pass, convolution, places, self.mode())
     }
 }

@@ -12,11 +12,19 @@ DEVICE T kept(unsigned draw, Count limit, float keep, T x) {
     return to<T>((Count)draw < limit || keep == 0.0f ? 0.0f : to_float(x) * keep);
 }
 
+// The key of a pass: below the layer's at the two numbers of `turn`, where that is not null.
+DEVICE Key key_of(int word0, int word1, const Count *turn) {
+    Key key = {{(unsigned)word0, (unsigned)word1}};
+    return turn ? below(below(key, turn[0]), turn[1]) : key;
+}
+
 // A stream of random numbers for each `block` of values, a multiple of 4. Drops where a draw is below `limit`.
-KERNEL(dropout, const T *x, T *y, Count count, Count block, Count limit, float keep, int word0, int word1) {
+KERNEL(dropout, const T *x, T *y, Count count, Count block, Count limit, float keep, int word0, int word1,
+       const Count *turn) {
+    Key pass = key_of(word0, word1, turn);
     bool wide = packed(x) && packed(y);
     for (Count first = (Count)blockIdx.x * block; first < count; first += (Count)gridDim.x * block) {
-        Key key = below({{(unsigned)word0, (unsigned)word1}}, first / block);
+        Key key = below(pass, first / block);
         Count end = first + block < count ? first + block : count;
         for (Count at = first + (Count)threadIdx.x * 4; at < end; at += blockDim.x * 4) {
             Draws drawn = draws(key, (at - first) / 4);
@@ -47,7 +55,8 @@ DEVICE void drop_path_body(const T *x, T *y, Count samples, Count size, Count li
 }
 
 // Drops whole samples of `size` values where the 53 bits drawn are below `limit`. Samples are the blocks in y.
-KERNEL(drop_path, const T *x, T *y, Count samples, Count size, Count limit, float keep, int word0, int word1, int wide) {
-    Key key = {{(unsigned)word0, (unsigned)word1}};
+KERNEL(drop_path, const T *x, T *y, Count samples, Count size, Count limit, float keep, int word0, int word1,
+       const Count *turn, int wide) {
+    Key key = key_of(word0, word1, turn);
     WIDE_OR_NARROW(drop_path_body, x, y, samples, size, limit, keep, key);
 }

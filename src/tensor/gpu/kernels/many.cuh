@@ -84,9 +84,11 @@ KERNEL(add_many, const Chunk *chunks, Places sums, Places olds, Places news) {
     each<3, 1>(chunk_size(chunk), arrays, [=](float *own, Count) { own[0] = own[1] + own[2]; });
 }
 
+// Where there is something to copy.
 KERNEL(copy_many, const Chunk *chunks, Places to, Places from) {
     Chunk chunk = chunks[blockIdx.x];
     float *arrays[] = {chunk_of(to, chunk), chunk_of(from, chunk)};
+    if (!arrays[1]) return;
     each<2, 1>(chunk_size(chunk), arrays, [=](float *own, Count) { own[0] = own[1]; });
 }
 

@@ -117,10 +117,10 @@ KERNEL(norm_sums_partial, const T *x, const T *residual, const T *dy, const floa
     WIDE_OR_NARROW(norm_sums_body, x, residual, dy, mean, scale, bias, partial, rows, channels, kind);
 }
 
-// `affine` is (2, channels): the gradients of weight and bias. `back` is (2, channels): the input's gradient is
+// `dweight` and `dbias` are the gradients of weight and bias. `back` is (2, channels): the input's gradient is
 // dz * scale + (x - mean) * back[0] + back[1].
-KERNEL(norm_sums_final, const float *partial, const float *var, const float *weight, float *affine, float *back,
-       Count chunks, Count rows, Count channels, float eps) {
+KERNEL(norm_sums_final, const float *partial, const float *var, const float *weight, float *dweight, float *dbias,
+       float *back, Count chunks, Count rows, Count channels, float eps) {
     Count channel = LAST_COLUMN;
     bool inside = channel < channels;
     double sum = sum_chunks(partial, chunks, channels, channel, inside);
@@ -128,8 +128,8 @@ KERNEL(norm_sums_final, const float *partial, const float *var, const float *wei
     if (threadIdx.y > 0 || !inside) return;
     double inverse = 1.0 / sqrt((double)var[channel] + (double)eps);
     double factor = weight[channel] * inverse;
-    affine[channel] = (float)(product * inverse);
-    affine[channels + channel] = (float)sum;
+    dweight[channel] = (float)(product * inverse);
+    dbias[channel] = (float)sum;
     back[channel] = (float)(-factor * inverse * inverse * product / rows);
     back[channels + channel] = (float)(-factor * sum / rows);
 }

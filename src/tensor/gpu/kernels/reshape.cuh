@@ -1,4 +1,4 @@
-// Pixels and tokens put elsewhere: borders, upsampling, the token sequence.
+// Pixels and tokens put elsewhere: borders, upsampling, patches, the token sequence.
 #pragma once
 #include "pixels.cuh"
 
@@ -142,4 +142,50 @@ DEVICE void tokens_positions_body(const T *dy, float *dpositions, float *dfirst,
 KERNEL(tokens_positions, const T *dy, float *dpositions, float *dfirst, Count images, Count rows, Count channels,
        int wide) {
     WIDE_OR_NARROW(tokens_positions_body, dy, dpositions, dfirst, images, rows, channels);
+}
+
+template <int W> DEVICE void first_token_body(const T *x, T *y, Count tokens, Count rows, Count channels) {
+    Count channel = first_channel<W>();
+    if (channel >= channels) return;
+    FOR_EACH_ROW(row, rows) {
+        float values[W];
+        load<W>(x + row * tokens * channels + channel, values);
+        store<W>(y + row * channels + channel, values);
+    }
+}
+
+// Of `tokens` an image; `rows` are the images.
+KERNEL(first_token, const T *x, T *y, Count tokens, Count rows, Count channels, int wide) {
+    WIDE_OR_NARROW(first_token_body, x, y, tokens, rows, channels);
+}
+
+template <int W> DEVICE void first_token_gradient_body(const T *dy, T *dx, Count tokens, Count rows, Count channels) {
+    Count channel = first_channel<W>();
+    if (channel >= channels) return;
+    FOR_EACH_ROW(row, rows) {
+        float values[W] = {};
+        if (row % tokens == 0) load<W>(dy + row / tokens * channels + channel, values);
+        store<W>(dx + row * channels + channel, values);
+    }
+}
+
+// `rows` are all tokens.
+KERNEL(first_token_gradient, const T *dy, T *dx, Count tokens, Count rows, Count channels, int wide) {
+    WIDE_OR_NARROW(first_token_gradient_body, dy, dx, tokens, rows, channels);
+}
+
+// Where a value of images (.., h, w, channels) lies in their patches, (.., h / side, w / side, side, side, channels).
+DEVICE Count in_patches(Count at, int w, int channels, int side) {
+    int channel = (int)(at % channels), x = (int)(at / channels % w);
+    Count line = at / channels / w;
+    Count patch = line / side * (w / side) + x / side;
+    return ((patch * side + line % side) * side + x % side) * channels + channel;
+}
+
+KERNEL(patches, const T *x, T *y, Count count, int w, int channels, int side) {
+    FOR_EACH(i, count) y[in_patches(i, w, channels, side)] = x[i];
+}
+
+KERNEL(patches_gradient, const T *dy, T *dx, Count count, int w, int channels, int side) {
+    FOR_EACH(i, count) dx[i] = dy[in_patches(i, w, channels, side)];
 }

@@ -157,7 +157,7 @@ fn pixels(g: &Geometry) -> usize {
 
 fn depthwise_pass(
     queue: &Queue,
-    kernel: &str,
+    kernel: &'static str,
     columns: Columns,
     g: &Geometry,
     dtype: DType,

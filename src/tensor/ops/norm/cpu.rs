@@ -46,8 +46,7 @@ impl Host<'_> {
     }
 
     /// The mean is rounded to f32; the shift makes up for it.
-    fn map(&self, affine: &[f32], lanes: &Lanes) -> Map {
-        let (weight, bias) = affine.split_at(lanes.channels);
+    fn map(&self, [weight, bias]: [&[f32]; 2], lanes: &Lanes) -> Map {
         let (center, lost) = self.moments.centers();
         let exact: Vec<f64> =
             weight.iter().zip(self.inverses()).map(|(&weight, inv)| f64::from(weight) * inv).collect();
@@ -57,7 +56,7 @@ impl Host<'_> {
         Map { center: lanes.widen(&center), scale: lanes.widen(&scale), shift: lanes.widen(&shift.collect::<Vec<_>>()) }
     }
 
-    pub fn forward(&self, x: &[f32], affine: &[f32], residual: Option<&[f32]>) -> Vec<f32> {
+    pub fn forward(&self, x: &[f32], affine: [&[f32]; 2], residual: Option<&[f32]>) -> Vec<f32> {
         let lanes = self.lanes();
         let (map, block) = (self.map(affine, &lanes), lanes.block());
         let mut y = Fresh::new(x.len());
@@ -72,8 +71,15 @@ impl Host<'_> {
         unsafe { y.done() }
     }
 
-    /// The gradients of `x`, of weight and bias as one `(2, C)`, and of the residual where that is not `dy` itself.
-    fn backward(&self, x: &[f32], affine: &[f32], residual: Option<&[f32]>, dy: &[f32], needs: Needs) -> Gradients {
+    /// The gradients of `x`, of weight and bias, and of the residual where that is not `dy` itself.
+    fn backward(
+        &self,
+        x: &[f32],
+        affine: [&[f32]; 2],
+        residual: Option<&[f32]>,
+        dy: &[f32],
+        needs: Needs,
+    ) -> Gradients {
         let lanes = self.lanes();
         let (dz, [sums, products]) = match self.activation {
             Activation::Identity => (None, self.sums(x, dy, &lanes)),
@@ -82,7 +88,7 @@ impl Host<'_> {
                 (Some(dz), sums)
             }
         };
-        let back = needs.x.then(|| self.back(affine, [&sums, &products], x.len(), &lanes));
+        let back = needs.x.then(|| self.back(affine[0], [&sums, &products], x.len(), &lanes));
         let (dx, dresidual) = match (back, dz) {
             (None, dz) => (None, dz),
             (Some(back), None) => (Some(fresh_input_gradient(&back, x, dy, lanes.block())), None),
@@ -96,7 +102,7 @@ impl Host<'_> {
             }
         };
         let weight = products.iter().zip(self.inverses()).map(|(product, inv)| (product * inv) as f32);
-        let affine = weight.chain(sums.iter().map(|&sum| sum as f32)).collect();
+        let affine = [weight.collect(), sums.iter().map(|&sum| sum as f32).collect()];
         Gradients { x: dx, affine, residual: dresidual }
     }
 
@@ -153,12 +159,12 @@ impl Host<'_> {
     }
 
     /// `dx = weight / sqrt(var + eps) * (dz - mean(dz) - xhat * mean(dz * xhat))`, as a function of `dz` and `x - center`.
-    fn back(&self, affine: &[f32], [sums, products]: [&[f64]; 2], len: usize, lanes: &Lanes) -> Back {
+    fn back(&self, weight: &[f32], [sums, products]: [&[f64]; 2], len: usize, lanes: &Lanes) -> Back {
         let rows = (len / lanes.channels) as f64;
         let (center, lost) = self.moments.centers();
         let [mut scale, mut slope, mut shift] = [const { Vec::new() }; 3];
         for (c, inverse) in self.inverses().into_iter().enumerate() {
-            let k = f64::from(affine[c]) * inverse;
+            let k = f64::from(weight[c]) * inverse;
             let exact = -k * inverse * inverse * products[c] / rows;
             scale.push(k as f32);
             slope.push(exact as f32);
@@ -168,25 +174,27 @@ impl Host<'_> {
         Back { center, scale, slope, shift }
     }
 
+    /// The gradients of `x`, weight, bias and the residual.
     pub fn gradients(
         &self,
-        x: &Tensor,
-        affine: &Tensor,
+        [x, weight, bias]: [&Tensor; 3],
         residual: Option<&Tensor>,
         dy: &Tensor,
-    ) -> Candle<[Option<Tensor>; 3]> {
+    ) -> Candle<[Option<Tensor>; 4]> {
         let needs = Needs { x: x.track_op(), residual: residual.is_some_and(Tensor::track_op) };
         let kept = residual.map(Values::of).transpose()?;
-        let gradients = self.backward(&Values::of(x)?, &Values::of(affine)?, kept.as_deref(), &Values::of(dy)?, needs);
+        let (weights, biases) = (Values::of(weight)?, Values::of(bias)?);
+        let affine = [&*weights, &*biases];
+        let gradients = self.backward(&Values::of(x)?, affine, kept.as_deref(), &Values::of(dy)?, needs);
         let tensor = |values, like: &Tensor| Tensor::from_vec(values, like.shape(), like.device());
         let dx = gradients.x.map(|values| tensor(values, x)).transpose()?;
-        let daffine = affine.track_op().then(|| tensor(gradients.affine, affine)).transpose()?;
+        let [dweight, dbias] = gradients.affine;
         let dresidual = match (needs.residual, gradients.residual) {
             (true, Some(values)) => Some(tensor(values, x)?),
             (true, None) => Some(dy.clone()),
             (false, _) => None,
         };
-        Ok([dx, daffine, dresidual])
+        Ok([dx, Some(tensor(dweight, weight)?), Some(tensor(dbias, bias)?), dresidual])
     }
 }
 
@@ -199,7 +207,8 @@ struct Needs {
 
 struct Gradients {
     x: Option<Vec<f32>>,
-    affine: Vec<f32>,
+    /// Of weight and bias.
+    affine: [Vec<f32>; 2],
     residual: Option<Vec<f32>>,
 }
 

@@ -31,12 +31,6 @@ pub struct Inputs<'a> {
     pub residual: Option<View<'a>>,
 }
 
-/// `(2, C)`: weight and bias.
-pub fn halves<'a>(affine: View<'a>, like: View<'a>) -> [View<'a>; 2] {
-    let bytes = (affine.count() / 2 * affine.dtype.size_in_bytes()) as u64;
-    [0, bytes].map(|offset| View { address: affine.address + offset, dtype: affine.dtype, shape: like.shape })
-}
-
 impl Normalize {
     /// `weight / sqrt(var + eps)` of each channel.
     fn scale(&self, queue: &Queue, var: View, weight: View, dtype: DType) -> Candle<Array> {
@@ -60,14 +54,14 @@ impl Normalize {
         Ok(y)
     }
 
-    /// The gradients of `x`, of weight and bias as one `(2, C)`, and of the residual.
+    /// The gradients of `x`, weight, bias and the residual.
     pub(super) fn gpu_backward(
         &self,
         queue: &Queue,
         inputs: Inputs,
         dy: View,
         [needs_x, needs_residual]: [bool; 2],
-    ) -> Candle<(Gradient, Array, Gradient)> {
+    ) -> Candle<[Gradient; 4]> {
         let Inputs { x, affine: [weight, bias], residual } = inputs;
         let [mean, var] = self.statistics.on_device()?;
         let (mean, var) = (queue.view(mean)?, queue.view(var)?);
@@ -76,11 +70,12 @@ impl Normalize {
         let (rows, channels, chunks) = (columns.rows, columns.channels, columns.chunks());
         let (kind, wide) = (self.activation as i32, i32::from(columns.wide));
         let partial = queue.array((2, chunks, channels), DType::F32)?;
-        let [affine, back] = [queue.array((2, channels), DType::F32)?, queue.array((2, channels), DType::F32)?];
+        let [dweight, dbias] = [queue.array(channels, DType::F32)?, queue.array(channels, DType::F32)?];
+        let back = queue.array((2, channels), DType::F32)?;
         let arguments = args![x, residual, dy, mean, &scale, bias, &partial, rows, channels, kind, wide];
         queue.launch("norm_sums_partial", x.dtype, columns.sums(), arguments)?;
-        let arguments = args![&partial, var, weight, &affine, &back, chunks, rows, channels, self.eps as f32];
-        queue.launch("norm_sums_final", x.dtype, Columns::last(channels), arguments)?;
+        let sums = args![&partial, var, weight, &dweight, &dbias, &back, chunks, rows, channels, self.eps as f32];
+        queue.launch("norm_sums_final", x.dtype, Columns::last(channels), sums)?;
         let same = self.activation.is_identity();
         let room = |needed: bool| needed.then(|| queue.array(x.shape.clone(), x.dtype)).transpose();
         let (dx, dresidual) = (room(needs_x)?, room(needs_residual && !same)?);
@@ -91,6 +86,6 @@ impl Normalize {
             queue.launch("norm_gradient", x.dtype, columns.each(), arguments)?;
         }
         let dresidual = if needs_residual && same { Gradient::Same } else { dresidual.into() };
-        Ok((dx.into(), affine, dresidual))
+        Ok([dx.into(), Gradient::New(dweight), Gradient::New(dbias), dresidual])
     }
 }
