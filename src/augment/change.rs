@@ -115,23 +115,29 @@ impl Change {
             Self::Mixture(mixture, canvas) => mixture.apply(image, *canvas),
             Self::Jpeg(quality) => through_jpeg(image, *quality)?,
             Self::Webp(quality) => through_webp(image, *quality)?,
-            _ => return self.move_pixels(image),
+            Self::Crop { .. } | Self::CenterCrop(_) | Self::Pad { .. } => self.reframe(image),
+            Self::Warp(..) | Self::Rotate { .. } => self.warp(image),
+            Self::Resize([width, height], filter) => *image = resize(image, *width, *height, *filter)?,
         }
         Ok(())
     }
 
-    fn move_pixels(&self, image: &mut Image) -> Result<()> {
-        let size = [image.width, image.height];
+    fn reframe(&self, image: &mut Image) {
         match *self {
             Self::Crop { corner, size } => image.crop(corner, size),
             Self::CenterCrop(side) => image.center_crop(side),
             Self::Pad { margin, mode, fill } => *image = frame::pad(image, margin, mode, fill),
-            Self::Warp(map, filter, fill) => *image = warp::transform(image, size, map, filter, fill),
-            Self::Rotate { angle, filter, center, fill } => *image = warp::rotate(image, angle, filter, center, fill),
-            Self::Resize([width, height], filter) => *image = resize(image, width, height, filter)?,
             _ => {}
         }
-        Ok(())
+    }
+
+    fn warp(&self, image: &mut Image) {
+        let size = [image.width, image.height];
+        match *self {
+            Self::Warp(map, filter, fill) => *image = warp::transform(image, size, map, filter, fill),
+            Self::Rotate { angle, filter, center, fill } => *image = warp::rotate(image, angle, filter, center, fill),
+            _ => {}
+        }
     }
 
     /// The width and height of an image after the change.

@@ -8,7 +8,7 @@ use super::{
     policy::{self, Canvas, Op},
     warp::{self, Filter, Map, Rotation},
 };
-use crate::tensor::{Interpolation, Rng, resize};
+use crate::tensor::{Interpolation, Rng, center_margin, resize};
 
 /// What a GPU knows, by the numbers of `kernels/augment/canvas.cuh`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -161,43 +161,49 @@ impl Program {
             Change::Resize(to, filter) => self.resize(size, *to, *filter),
             Change::Jpeg(quality) => self.jpeg(*quality, size),
             Change::Webp(_) => return None,
-            _ => self.moved(change, size),
+            Change::Fill { .. } | Change::Scatter { .. } => self.boxed(change),
+            Change::Crop { .. } | Change::CenterCrop(_) => self.cropped(change, size),
+            Change::Pad { margin: [x, y], mode, fill } => {
+                self.put(Kind::Pad, &[*x as f64, *y as f64, f64::from(*mode as u8), packed(*fill)]);
+            }
+            Change::Warp(map, filter, fill) => self.warp(*map, *filter, *fill, size),
+            Change::Rotate { angle, filter, center, fill } => self.rotate(*angle, *center, *filter, *fill, size),
         }
         Some(())
     }
 
-    /// Boxes, and changes that move pixels.
-    fn moved(&mut self, change: &Change, [width, height]: [usize; 2]) {
+    fn boxed(&mut self, change: &Change) {
         match *change {
             Change::Fill { corner, size, colour } => {
                 let ([x, y], [w, h]) = (numbers(corner), numbers(size));
                 self.put(Kind::Fill, &[x, y, w, h, packed(colour)]);
             }
             Change::Scatter { corner, size, colours, ref rng } => {
-                let ([mean, std], ends) =
-                    ([colours.mean, colours.std].map(|values| values.map(f64::from)), stream(rng));
-                self.put(Kind::Scatter, &[&numbers(corner)[..], &numbers(size), &ends, &mean, &std].concat());
+                let [mean, std] = [colours.mean, colours.std].map(|values| values.map(f64::from));
+                let head = [&numbers(corner)[..], &numbers(size), &stream(rng)].concat();
+                self.put(Kind::Scatter, &[&head[..], &mean, &std].concat());
             }
-            Change::Crop { .. } | Change::CenterCrop(_) if change.size([width, height]) == [width, height] => {}
-            Change::Crop { corner, .. } => {
-                let ([x, y], [w, h]) = (numbers(corner), numbers(change.size([width, height])));
-                self.put(Kind::Crop, &[x, y, w, h]);
-            }
-            Change::CenterCrop(side) => {
-                let margin = |length: usize| (length.saturating_sub(side) as f64 / 2.0).round_ties_even();
-                let [w, h] = numbers(change.size([width, height]));
-                self.put(Kind::Crop, &[margin(width), margin(height), w, h]);
-            }
-            Change::Pad { margin, mode, fill } => {
-                let [x, y] = numbers(margin);
-                self.put(Kind::Pad, &[x, y, f64::from(mode as u8), packed(fill)]);
-            }
-            Change::Warp(map, filter, fill) => self.warp(map, filter, fill, [width, height]),
-            Change::Rotate { angle, filter, center, fill } => match warp::rotation([width, height], angle, center) {
-                Rotation::Quarters(quarters) => self.put(Kind::Quarters, &[quarters as f64]),
-                Rotation::Map(map) => self.warp(map, filter, fill, [width, height]),
-            },
             _ => {}
+        }
+    }
+
+    fn cropped(&mut self, change: &Change, [width, height]: [usize; 2]) {
+        let left = change.size([width, height]);
+        if left == [width, height] {
+            return;
+        }
+        let corner = match *change {
+            Change::CenterCrop(side) => [center_margin(width, side), center_margin(height, side)],
+            Change::Crop { corner, .. } => corner,
+            _ => return,
+        };
+        self.put(Kind::Crop, &[numbers(corner), numbers(left)].concat());
+    }
+
+    fn rotate(&mut self, angle: f64, center: Option<[f64; 2]>, filter: Filter, fill: [u8; 3], size: [usize; 2]) {
+        match warp::rotation(size, angle, center) {
+            Rotation::Quarters(quarters) => self.put(Kind::Quarters, &[quarters as f64]),
+            Rotation::Map(map) => self.warp(map, filter, fill, size),
         }
     }
 
@@ -215,7 +221,7 @@ impl Program {
             Op::Invert => self.put(Kind::Invert, &[]),
             Op::AutoContrast => self.put(Kind::AutoContrast, &[]),
             Op::Equalize => self.put(Kind::Equalize, &[]),
-            Op::Rotate => self.moved(&Change::Rotate { angle: x, filter, center: None, fill }, size),
+            Op::Rotate => self.rotate(x, None, filter, fill, size),
             Op::ShearX | Op::ShearY | Op::TranslateX | Op::TranslateY => {
                 if let Some(matrix) = step.matrix() {
                     self.warp(Map::Affine(matrix), filter, fill, size);
