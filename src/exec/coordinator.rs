@@ -227,6 +227,12 @@ impl<'a> Coordinator<'a> {
         self.slots.iter_mut().filter_map(|slot| slot.worker.as_mut()).for_each(Worker::stop);
     }
 
+    /// The store, to write what can wait for room and for others to let go of it.
+    fn desk(&mut self) -> Desk<'_> {
+        let Self { store, space, progress, interrupts, .. } = self;
+        Desk { store, space, progress, interrupts }
+    }
+
     /// Asks for further tasks where slots are free and nothing waits for them.
     fn refill(&mut self) -> Result<()> {
         // Slots of a GPU that is shared by measuring may stay empty, and what follows from results is decided late.

@@ -191,6 +191,23 @@ impl Default for Progress {
 }
 
 #[cfg(test)]
+impl Label {
+    /// A run of four epochs, for tests.
+    fn of(run: &str, experiment: &str) -> Self {
+        Self {
+            run: run.into(),
+            experiment: experiment.into(),
+            point: Vec::new(),
+            seed: 0,
+            fold: None,
+            epochs: 4,
+            metric: "auc".into(),
+            log: "log.txt".into(),
+        }
+    }
+}
+
+#[cfg(test)]
 mod tests {
     use super::*;
 
@@ -203,34 +220,21 @@ mod tests {
         fn ended(&mut self, _: usize, _: &Label, _: &Ending, _: Option<&Event>, _: &Tally) {}
     }
 
-    fn label(run: &str) -> Label {
-        Label {
-            run: run.into(),
-            experiment: "baseline".into(),
-            point: Vec::new(),
-            seed: 0,
-            fold: None,
-            epochs: 4,
-            metric: "auc".into(),
-            log: "log.txt".into(),
-        }
-    }
-
     #[test]
     fn a_run_that_goes_on_after_a_pause_counts_once() {
         let mut progress = Progress { view: Box::new(Silent), ..Progress::new() };
-        let runs = [label("a"), label("b")];
-        progress.plan(runs.iter(), 2, 1);
+        let [a, b, c] = ["a", "b", "c"].map(|run| Label::of(run, "baseline"));
+        progress.plan([&a, &b].into_iter(), 2, 1);
         let mut attempt = |label: &Label, ending| {
             progress.more(label);
             progress.assigned(0, label.clone());
             progress.ended(0, &ending);
             (progress.tally.finished, progress.tally.total)
         };
-        assert_eq!(attempt(&runs[0], Ending::Paused), (1, 2));
-        assert_eq!(attempt(&runs[0], Ending::Paused), (1, 2));
-        assert_eq!(attempt(&runs[1], Ending::Finished), (2, 2));
-        assert_eq!(attempt(&label("c"), Ending::Finished), (3, 3));
-        assert_eq!(attempt(&runs[0], Ending::Finished), (3, 3));
+        assert_eq!(attempt(&a, Ending::Paused), (1, 2));
+        assert_eq!(attempt(&a, Ending::Paused), (1, 2));
+        assert_eq!(attempt(&b, Ending::Finished), (2, 2));
+        assert_eq!(attempt(&c, Ending::Finished), (3, 3));
+        assert_eq!(attempt(&a, Ending::Finished), (3, 3));
     }
 }

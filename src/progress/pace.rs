@@ -79,19 +79,6 @@ impl Pace {
 mod tests {
     use super::*;
 
-    fn label(run: &str, experiment: &str) -> Label {
-        Label {
-            run: run.into(),
-            experiment: experiment.into(),
-            point: Vec::new(),
-            seed: 0,
-            fold: None,
-            epochs: 4,
-            metric: "auc".into(),
-            log: "log.txt".into(),
-        }
-    }
-
     fn at(time: f64, event: Event) -> Record {
         Record { time, attempt: 1, event }
     }
@@ -107,7 +94,7 @@ mod tests {
 
     #[test]
     fn the_rest_costs_what_epochs_cost() {
-        let labels = [label("a", "cheap"), label("b", "dear"), label("c", "unknown")];
+        let labels = [Label::of("a", "cheap"), Label::of("b", "dear"), Label::of("c", "unknown")];
         let mut pace = Pace::new(labels.iter(), 2);
         assert_eq!(pace.left(), None);
         pace.record(&labels[0], &at(100.0, started(0)));

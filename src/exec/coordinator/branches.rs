@@ -20,9 +20,8 @@ impl Coordinator<'_> {
             let branch = |_: &mut _| prefix::branch(&leader, &follower);
             match self.space.patiently(self.progress, self.interrupts, branch) {
                 Ok(()) => {
-                    let (store, task) = (&mut self.store, &mut follower.task);
-                    let catch_up = |_: &mut _| catch_up(store, &task.run.id, &task.dir);
-                    task.offset = self.space.patiently(self.progress, self.interrupts, catch_up)?;
+                    let task = &mut follower.task;
+                    task.offset = self.desk().write(|store| catch_up(store, &task.run.id, &task.dir))?;
                 }
                 // Without a checkpoint it begins anew, which costs time and changes no number.
                 Err(error) => self.progress.say(&format!("{error}; the run begins at its first epoch")),

@@ -49,8 +49,7 @@ impl Coordinator<'_> {
 
     /// Writes into the store which runs are paused; those of other sweeps, too.
     fn hold(&mut self, runs: &BTreeSet<String>, held: bool) -> Result<()> {
-        let (store, space) = (&mut self.store, &mut self.space);
-        runs.iter().try_for_each(|run| space.patiently(self.progress, self.interrupts, |_| store.hold(run, held)))
+        runs.iter().try_for_each(|run| self.desk().write(|store| store.hold(run, held)))
     }
 
     /// Takes runs out of the queue, and asks those at work for a checkpoint.
@@ -118,8 +117,7 @@ impl Coordinator<'_> {
 
     /// Sets a run back to pending in the store.
     pub(super) fn set_back(&mut self, run: &str) -> Result<()> {
-        let (store, space) = (&mut self.store, &mut self.space);
-        space.patiently(self.progress, self.interrupts, |_| store.reset(run))
+        self.desk().write(|store| store.reset(run))
     }
 
     /// Puts a run whose attempt was broken off where it was asked to go, or back into the queue of a sweep that stops.

@@ -45,12 +45,11 @@ pub fn patch_weight(weight: &Tensor) -> Result<Tensor> {
 /// Where the squares do not divide the images.
 pub fn patches(x: &Tensor, side: usize) -> Result<Tensor> {
     let (n, h, w, c) = x.dims4()?;
+    let fit = side > 0 && h.is_multiple_of(side) && w.is_multiple_of(side) && h * w * c > 0;
     match side {
-        1.. if h.is_multiple_of(side) && w.is_multiple_of(side) && h * w * c > 0 => match side {
-            1 => reshape(x, (n, h * w, c)),
-            _ => Ok(apply1(Patches(side), x)?),
-        },
-        _ => Err(Error::bug(format!("{side} x {side} patches of {:?}", x.dims()))),
+        _ if !fit => Err(Error::bug(format!("{side} x {side} patches of {:?}", x.dims()))),
+        1 => reshape(x, (n, h * w, c)),
+        _ => Ok(apply1(Patches(side), x)?),
     }
 }
 
