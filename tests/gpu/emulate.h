@@ -9,6 +9,7 @@
 #include <algorithm>
 #include <array>
 #include <functional>
+#include <type_traits>
 #include <map>
 #include <string>
 #include <setjmp.h>
@@ -165,9 +166,22 @@ void unpack(void (*kernel)(A...), void **arguments, std::index_sequence<I...>) {
     kernel(*(std::remove_const_t<A> *)arguments[I]...);
 }
 
+// Which parameters of a kernel are addresses, the first one in the lowest bit.
+struct Parameters {
+    int count;
+    unsigned long long addresses;
+};
+static std::map<std::string, Parameters> &parameters() {
+    static std::map<std::string, Parameters> all;
+    return all;
+}
+
 struct Registered {
     template <class... A> Registered(const char *name, void (*kernel)(A...)) {
         kernels()[name] = [=](void **arguments) { unpack(kernel, arguments, std::index_sequence_for<A...>{}); };
+        unsigned long long addresses = 0, bit = 1;
+        ((addresses |= std::is_pointer_v<A> ? bit : 0, bit <<= 1), ...);
+        parameters()[name] = {sizeof...(A), addresses};
     }
 };
 
@@ -242,6 +256,14 @@ static void load_turned(unsigned (&pairs)[4], const void *row) {
 }
 
 } // namespace emulated
+
+// How many parameters the kernel has, -1 where there is no such kernel; and which of them are addresses.
+extern "C" int parameters(const char *name, unsigned long long *addresses) {
+    auto found = emulated::parameters().find(name);
+    if (found == emulated::parameters().end()) return -1;
+    *addresses = found->second.addresses;
+    return found->second.count;
+}
 
 // 0 where the kernel exists and ran.
 extern "C" int emulate(const char *name, const unsigned blocks[3], const unsigned threads[2], unsigned shared, void **arguments) {

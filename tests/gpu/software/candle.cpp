@@ -1,0 +1,134 @@
+// Those of Candle's own kernels that training uses beside this program's: filling, conversions, copies and a little arithmetic.
+#include "candle.h"
+
+#include <cmath>
+#include <map>
+
+#include "numbers.h"
+
+namespace software {
+
+namespace {
+
+// A number of any type, where all of them are exact.
+using Number = double;
+
+struct Kind {
+    size_t bytes;
+    Number (*get)(const unsigned char *);
+    void (*put)(unsigned char *, Number);
+};
+
+template <class V> Number read(const unsigned char *at) {
+    V value;
+    std::memcpy(&value, at, sizeof value);
+    return (Number)value;
+}
+template <class V> void write(unsigned char *at, Number number) {
+    V value = (V)number;
+    std::memcpy(at, &value, sizeof value);
+}
+Number read_bf16(const unsigned char *at) { return get(Type::BF16, (CUdeviceptr)at, 0); }
+void write_bf16(unsigned char *at, Number number) { put(Type::BF16, (CUdeviceptr)at, 0, (float)number); }
+
+template <class V> Kind plain() { return {sizeof(V), read<V>, write<V>}; }
+
+const std::map<std::string, Kind> KINDS = {
+    {"f32", plain<float>()},    {"f64", plain<double>()},   {"f16", plain<_Float16>()}, {"u8", plain<uint8_t>()},
+    {"u32", plain<uint32_t>()}, {"i64", plain<int64_t>()}, {"bf16", {2, read_bf16, write_bf16}},
+};
+
+// The arguments of a kernel, one after the other.
+struct Arguments {
+    void **next;
+    template <class V> V take() { return *(V *)*next++; }
+};
+
+// Where element `index` of a tensor of these sizes and strides lies; row after row where there are none.
+size_t place(size_t index, size_t axes, const size_t *info) {
+    if (!info) return index;
+    size_t at = 0;
+    for (size_t axis = axes; axis-- > 0; index /= info[axis]) at += index % info[axis] * info[axes + axis];
+    return at;
+}
+
+template <class Change> void each(Arguments a, Kind from, Kind to, Change change) {
+    auto count = a.take<size_t>(), axes = a.take<size_t>();
+    auto info = a.take<const size_t *>();
+    auto in = a.take<const unsigned char *>();
+    auto out = a.take<unsigned char *>();
+    for (size_t i = 0; i < count; ++i)
+        to.put(out + i * to.bytes, change(from.get((in ? in + place(i, axes, info) * from.bytes : out + i * from.bytes))));
+}
+
+void fill(Arguments a, Kind kind) {
+    auto count = a.take<size_t>(), axes = a.take<size_t>();
+    auto info = a.take<const size_t *>();
+    Number value = kind.get((const unsigned char *)*a.next++);
+    auto out = a.take<unsigned char *>();
+    for (size_t i = 0; i < count; ++i) kind.put(out + place(i, axes, info) * kind.bytes, value);
+}
+
+void copy_rows(Arguments a, Kind kind) {
+    auto from = a.take<const unsigned char *>();
+    auto to = a.take<unsigned char *>();
+    auto rows = a.take<uint32_t>(), columns = a.take<uint32_t>(), from_stride = a.take<uint32_t>(), to_stride = a.take<uint32_t>();
+    for (size_t row = 0; row < rows; ++row)
+        std::memcpy(to + row * to_stride * kind.bytes, from + row * from_stride * kind.bytes, columns * kind.bytes);
+}
+
+void affine(Arguments a, Kind kind) {
+    auto count = a.take<size_t>(), axes = a.take<size_t>();
+    auto info = a.take<const size_t *>();
+    auto in = a.take<const unsigned char *>();
+    auto out = a.take<unsigned char *>();
+    Number by = kind.get((const unsigned char *)*a.next++), plus = kind.get((const unsigned char *)*a.next++);
+    for (size_t i = 0; i < count; ++i) {
+        const unsigned char *from = in ? in + place(i, axes, info) * kind.bytes : out + i * kind.bytes;
+        kind.put(out + i * kind.bytes, kind.get(from) * by + plus);
+    }
+}
+
+template <class Join> void both(Arguments a, Kind kind, Join join) {
+    auto count = a.take<size_t>(), axes = a.take<size_t>();
+    auto info = a.take<const size_t *>();
+    auto left = a.take<const unsigned char *>(), right = a.take<const unsigned char *>();
+    auto out = a.take<unsigned char *>();
+    // Sizes, then the strides of the one, then of the other.
+    std::vector<size_t> other;
+    if (info) {
+        other.assign(info, info + axes);
+        other.insert(other.end(), info + 2 * axes, info + 3 * axes);
+    }
+    for (size_t i = 0; i < count; ++i) {
+        size_t second = info ? place(i, axes, other.data()) : i;
+        kind.put(out + i * kind.bytes, join(kind.get(left + place(i, axes, info) * kind.bytes), kind.get(right + second * kind.bytes)));
+    }
+}
+
+} // namespace
+
+CandleKernel candle_kernel(const std::string &name) {
+    size_t last = name.rfind('_');
+    if (last == std::string::npos || !KINDS.count(name.substr(last + 1))) return nullptr;
+    Kind kind = KINDS.at(name.substr(last + 1));
+    std::string what = name.substr(0, last);
+    auto same = [](Number x) { return x; };
+    if (what == "const_set") return [=](void **a) { fill({a}, kind); };
+    if (what == "copy2d") return [=](void **a) { copy_rows({a}, kind); };
+    if (what == "affine") return [=](void **a) { affine({a}, kind); };
+    if (what == "ucopy") return [=](void **a) { each({a}, kind, kind, same); };
+    if (what == "usqr") return [=](void **a) { each({a}, kind, kind, [](Number x) { return x * x; }); };
+    if (what == "usqrt") return [=](void **a) { each({a}, kind, kind, [](Number x) { return std::sqrt(x); }); };
+    if (what == "badd") return [=](void **a) { both({a}, kind, [](Number x, Number y) { return x + y; }); };
+    if (what == "bsub") return [=](void **a) { both({a}, kind, [](Number x, Number y) { return x - y; }); };
+    if (what == "bmul") return [=](void **a) { both({a}, kind, [](Number x, Number y) { return x * y; }); };
+    if (what == "bdiv") return [=](void **a) { both({a}, kind, [](Number x, Number y) { return x / y; }); };
+    if (what.rfind("cast_", 0) == 0 && KINDS.count(what.substr(5))) {
+        Kind from = KINDS.at(what.substr(5));
+        return [=](void **a) { each({a}, from, kind, same); };
+    }
+    return nullptr;
+}
+
+} // namespace software
