@@ -3,7 +3,10 @@
 use super::Split;
 use crate::{
     error::Result,
-    tensor::{DType, Device, Tensor, gpu::Queue},
+    tensor::{
+        DType, Device, Tensor,
+        gpu::{Queue, attach},
+    },
 };
 use std::sync::{Mutex, PoisonError};
 
@@ -12,7 +15,16 @@ const PIECE: usize = 64 << 20;
 
 /// What has been copied, if anything.
 #[derive(Default)]
-pub struct Kept(Mutex<Option<Tensor>>);
+pub struct Kept(Mutex<Option<Images>>);
+
+struct Images(Tensor);
+
+impl Drop for Images {
+    fn drop(&mut self) {
+        // Whoever closes a data set last may never have used the device; the tensor goes right after this.
+        let _ = attach(self.0.device());
+    }
+}
 
 impl Split {
     /// Its images on a GPU, `(N, size, size, 3)` bytes. `None` on the CPU, and where they would take more than `most`
@@ -20,15 +32,15 @@ impl Split {
     pub fn on_device(&self, device: &Device, most: usize) -> Result<Option<Tensor>> {
         let Some(queue) = Queue::of_device(device)? else { return Ok(None) };
         let mut kept = self.kept.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(images) = kept.as_ref().filter(|images| images.device().same_device(device)) {
+        if let Some(Images(images)) = kept.as_ref().filter(|images| images.0.device().same_device(device)) {
             return Ok(Some(images.clone()));
         }
         *kept = None;
         let bytes = self.bytes();
         if bytes > 0 && bytes <= most {
-            *kept = Some(self.copy(&queue)?);
+            *kept = Some(Images(self.copy(&queue)?));
         }
-        Ok(kept.clone())
+        Ok(kept.as_ref().map(|images| images.0.clone()))
     }
 
     /// What the images take.

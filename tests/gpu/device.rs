@@ -3,11 +3,17 @@
 use crate::emulator::emulator;
 use candle_core::Device;
 use runner::tensor::gpu::with_driver;
+use std::sync::{Mutex, PoisonError};
 
-/// Runs `work` with a device whose operations take their GPU side.
+/// Runs `work` with a device whose operations take their GPU side. A CUDA device does so for one thread at a time: what one
+/// records must be its own.
 pub fn on_gpu<T>(work: impl FnOnce(&Device) -> T) -> T {
+    static TURN: Mutex<()> = Mutex::new(());
     match cuda() {
-        Some(device) => work(&device),
+        Some(device) => {
+            let _turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
+            work(&device)
+        }
         None => with_driver(emulator(), || work(&Device::Cpu)),
     }
 }

@@ -136,7 +136,7 @@ fn predictions() {
     let model = backbone::build(BACKBONE, &options, &Device::Cpu, Key::new(4)).unwrap();
     let arrays = weights::arrays(&model.params).unwrap();
     safetensors::write(&folder.path().join("weights.safetensors"), &arrays, &BTreeMap::new()).unwrap();
-    let cpu = predict(folder.path(), &[]);
+    let cpu = predict(folder.path(), &["--device", "cpu"]);
     assert!(cpu.len() == 6 && cpu.iter().any(|row| row.1 != cpu[0].1), "{cpu:?}");
     for (precision, tolerance) in [("f32", 1e-4), ("auto", 5e-2), ("f16", 5e-3)] {
         let device = if cfg!(feature = "cuda") { "auto" } else { "cpu" };

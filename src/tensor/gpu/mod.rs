@@ -28,6 +28,16 @@ pub struct Mode {
     pub deterministic: bool,
 }
 
+/// Lets this thread use a device, be it only to give memory back: CUDA wants every thread to have been told. Operations see to
+/// it themselves.
+pub fn attach(device: &Device) -> Result<()> {
+    match device {
+        #[cfg(feature = "cuda")]
+        Device::Cuda(device) => cuda::attach(device),
+        _ => Ok(()),
+    }
+}
+
 /// Sets how a device computes from now on. The CPU computes in f32, the same every time, whatever is asked.
 pub fn set_mode(device: &Device, mode: Mode) -> Result<()> {
     match device {

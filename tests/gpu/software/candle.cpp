@@ -1,8 +1,10 @@
 // Those of Candle's own kernels that training uses beside this program's: filling, conversions, copies and a little arithmetic.
 #include "candle.h"
 
+#include <algorithm>
 #include <cmath>
 #include <map>
+#include <numeric>
 
 #include "numbers.h"
 
@@ -89,7 +91,7 @@ void affine(Arguments a, Kind kind) {
     }
 }
 
-template <class Join> void both(Arguments a, Kind kind, Join join) {
+template <class Join> void both(Arguments a, Kind kind, Kind to, Join join) {
     auto count = a.take<size_t>(), axes = a.take<size_t>();
     auto info = a.take<const size_t *>();
     auto left = a.take<const unsigned char *>(), right = a.take<const unsigned char *>();
@@ -102,8 +104,29 @@ template <class Join> void both(Arguments a, Kind kind, Join join) {
     }
     for (size_t i = 0; i < count; ++i) {
         size_t second = info ? place(i, axes, other.data()) : i;
-        kind.put(out + i * kind.bytes, join(kind.get(left + place(i, axes, info) * kind.bytes), kind.get(right + second * kind.bytes)));
+        to.put(out + i * to.bytes, join(kind.get(left + place(i, axes, info) * kind.bytes), kind.get(right + second * kind.bytes)));
     }
+}
+
+// Brings the last `each` elements together, of a tensor whose axes to bring together come last.
+template <class Join> void reduce(Arguments a, Kind kind, Kind to, Join join) {
+    a.take<size_t>();
+    auto each = a.take<size_t>(), axes = a.take<size_t>();
+    auto info = a.take<const size_t *>();
+    auto in = a.take<const unsigned char *>();
+    auto out = a.take<unsigned char *>();
+    size_t all = 1;
+    for (size_t axis = 0; axis < axes; ++axis) all *= info[axis];
+    for (size_t i = 0; i < all / each; ++i) {
+        std::vector<Number> values(each);
+        for (size_t j = 0; j < each; ++j) values[j] = kind.get(in + place(i * each + j, axes, info) * kind.bytes);
+        to.put(out + i * to.bytes, join(values));
+    }
+}
+
+Number sum(const std::vector<Number> &values) { return std::accumulate(values.begin(), values.end(), 0.0); }
+Number first_largest(const std::vector<Number> &values) {
+    return (Number)(std::max_element(values.begin(), values.end()) - values.begin());
 }
 
 } // namespace
@@ -120,10 +143,13 @@ CandleKernel candle_kernel(const std::string &name) {
     if (what == "ucopy") return [=](void **a) { each({a}, kind, kind, same); };
     if (what == "usqr") return [=](void **a) { each({a}, kind, kind, [](Number x) { return x * x; }); };
     if (what == "usqrt") return [=](void **a) { each({a}, kind, kind, [](Number x) { return std::sqrt(x); }); };
-    if (what == "badd") return [=](void **a) { both({a}, kind, [](Number x, Number y) { return x + y; }); };
-    if (what == "bsub") return [=](void **a) { both({a}, kind, [](Number x, Number y) { return x - y; }); };
-    if (what == "bmul") return [=](void **a) { both({a}, kind, [](Number x, Number y) { return x * y; }); };
-    if (what == "bdiv") return [=](void **a) { both({a}, kind, [](Number x, Number y) { return x / y; }); };
+    if (what == "badd") return [=](void **a) { both({a}, kind, kind, [](Number x, Number y) { return x + y; }); };
+    if (what == "bsub") return [=](void **a) { both({a}, kind, kind, [](Number x, Number y) { return x - y; }); };
+    if (what == "bmul") return [=](void **a) { both({a}, kind, kind, [](Number x, Number y) { return x * y; }); };
+    if (what == "bdiv") return [=](void **a) { both({a}, kind, kind, [](Number x, Number y) { return x / y; }); };
+    if (what == "fast_sum" || what == "fast_sum_small") return [=](void **a) { reduce({a}, kind, kind, sum); };
+    if (what == "fast_argmax") return [=](void **a) { reduce({a}, kind, KINDS.at("u32"), first_largest); };
+    if (what == "eq") return [=](void **a) { both({a}, kind, KINDS.at("u8"), [](Number x, Number y) { return x == y; }); };
     if (what.rfind("cast_", 0) == 0 && KINDS.count(what.substr(5))) {
         Kind from = KINDS.at(what.substr(5));
         return [=](void **a) { each({a}, from, kind, same); };

@@ -115,6 +115,17 @@ CUresult broken(CUresult error, const char *format, ...) {
 
 CUresult state() { return answer; }
 
+Asked &asked() {
+    static Asked all;
+    return all;
+}
+
+Asked::~Asked() {
+    if (!std::getenv("SOFTWARE_REPORT")) return;
+    fprintf(stderr, "software device: %zu kernels, products and convolutions, %zu captures, %zu replays, %zu copies, %zu waits\n", kernels,
+            captures, replays, copies, waits);
+}
+
 bool bound() { return current != nullptr; }
 void bind(CUcontext context) { current = context; }
 CUcontext context() { return current; }
@@ -175,6 +186,8 @@ Graph::~Graph() {
 }
 
 CUresult ask(Stream *stream, Step step) {
+    asked().kernels += step.kind == CU_GRAPH_NODE_TYPE_KERNEL;
+    asked().copies += step.kind == CU_GRAPH_NODE_TYPE_MEMCPY;
     if (stream->capture) {
         stream->capture->graph->steps.push_back(std::move(step));
         return CUDA_SUCCESS;
@@ -194,6 +207,11 @@ void run(Stream *stream, uint64_t until) {
         step.work();
         ++stream->done;
     }
+}
+
+void wait(Stream *stream, uint64_t until) {
+    asked().waits += !stream->waiting.empty() && stream->done < until;
+    run(stream, until);
 }
 
 void run_all() {
@@ -269,6 +287,7 @@ CUresult cuStreamEndCapture(CUstream stream, CUgraph *graph) {
     if (captured != found) return CUDA_ERROR_STREAM_CAPTURE_WRONG_THREAD;
     std::unique_ptr<Capture> capture = std::move(found->capture);
     captured = nullptr;
+    ++asked().captures;
     if (capture->broken) return CUDA_ERROR_STREAM_CAPTURE_INVALIDATED;
     *graph = reinterpret_cast<CUgraph>(new std::shared_ptr<Graph>(capture->graph));
     return CUDA_SUCCESS;
@@ -283,7 +302,7 @@ CUresult cuStreamIsCapturing(CUstream stream, CUstreamCaptureStatus *status) {
 CUresult cuStreamSynchronize(CUstream stream) {
     LOCKED;
     if (stream_of(stream)->capture) return refused_while_capturing("cuStreamSynchronize");
-    run(stream_of(stream));
+    wait(stream_of(stream));
     return state();
 }
 
@@ -319,17 +338,17 @@ CUresult cuEventRecord(CUevent event, CUstream stream) {
 // Asking is what makes time pass: the device does one step.
 CUresult cuEventQuery(CUevent event) {
     LOCKED;
-    Event *asked = reinterpret_cast<Event *>(event);
-    if (asked->captured) return refused_while_capturing("cuEventQuery of a captured event");
-    if (!asked->passed()) run(asked->stream, asked->stream->done + 1);
-    return asked->passed() ? state() : CUDA_ERROR_NOT_READY;
+    Event *awaited = reinterpret_cast<Event *>(event);
+    if (awaited->captured) return refused_while_capturing("cuEventQuery of a captured event");
+    if (!awaited->passed()) run(awaited->stream, awaited->stream->done + 1);
+    return awaited->passed() ? state() : CUDA_ERROR_NOT_READY;
 }
 
 CUresult cuEventSynchronize(CUevent event) {
     LOCKED;
     Event *awaited = reinterpret_cast<Event *>(event);
     if (awaited->captured) return refused_while_capturing("cuEventSynchronize of a captured event");
-    if (!awaited->passed()) run(awaited->stream, awaited->after);
+    if (!awaited->passed()) wait(awaited->stream, awaited->after);
     return state();
 }
 
@@ -365,6 +384,7 @@ CUresult cuGraphLaunch(CUgraphExec graph, CUstream stream) {
     if (stream_of(stream)->capture) return refused_while_capturing("cuGraphLaunch");
     if (run->kept > 0 && run->runs > 0) return CUDA_ERROR_INVALID_VALUE;
     ++run->runs;
+    ++asked().replays;
     Memory &m = memory();
     size_t reserved = std::max(m.graph_reserved, run->most_bytes);
     if (m.reserved + reserved > m.all) return CUDA_ERROR_OUT_OF_MEMORY;

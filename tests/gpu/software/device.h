@@ -81,6 +81,13 @@ struct Memory {
     size_t free() const { return all - reserved - graph_reserved; }
 };
 
+// What has been asked for. Printed at the end where SOFTWARE_REPORT is set.
+struct Asked {
+    size_t kernels = 0, captures = 0, replays = 0, copies = 0, waits = 0;
+    ~Asked();
+};
+Asked &asked();
+
 // Held by every call.
 std::recursive_mutex &lock();
 #define LOCKED std::lock_guard<std::recursive_mutex> locked(software::lock())
@@ -109,6 +116,8 @@ CUresult ask(Stream *stream, Step step);
 // Does what waits in a stream, as far as step `until`.
 void run(Stream *stream, uint64_t until = UINT64_MAX);
 void run_all();
+// The same, where the host waits for it.
+void wait(Stream *stream, uint64_t until = UINT64_MAX);
 // A call that a capture of this thread does not bear; breaks it.
 CUresult refused_while_capturing(const char *call);
 bool capturing();

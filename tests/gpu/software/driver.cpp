@@ -60,7 +60,7 @@ CUresult copy(unsigned char *to, const unsigned char *from, size_t bytes, const 
         return ask(stream, {CU_GRAPH_NODE_TYPE_MEMCPY, [=] { std::memcpy(to, values->data(), bytes); }, source});
     }
     if (stream->capture) return refused_while_capturing("a copy to memory that is not pinned");
-    run(stream);
+    wait(stream);
     std::memcpy(to, from, bytes);
     return state();
 }
@@ -151,7 +151,10 @@ CUresult cuMemAllocAsync(CUdeviceptr *place, size_t bytes, CUstream stream) {
 
 CUresult cuMemFreeAsync(CUdeviceptr place, CUstream stream) {
     LOCKED;
-    if (!bound()) return CUDA_ERROR_INVALID_CONTEXT;
+    if (!bound()) {
+        fprintf(stderr, "software device: a thread without a context gives memory back\n");
+        return CUDA_ERROR_INVALID_CONTEXT;
+    }
     return give_back(place, stream_of(stream));
 }
 

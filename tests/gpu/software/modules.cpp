@@ -4,6 +4,7 @@
 
 #include <dlfcn.h>
 
+#include <algorithm>
 #include <cstring>
 #include <map>
 #include <regex>
@@ -68,6 +69,8 @@ bool find_source(Kernel &kernel) {
 
 void find_in_candle(Kernel &kernel) {
     CandleKernel found = candle_kernel(kernel.name);
+    kernel.pointers = 0;
+    kernel.carry_out = nullptr;
     if (found) kernel.carry_out = [found](auto, auto, auto, auto arguments) { found(arguments); };
 }
 
@@ -97,9 +100,12 @@ Module *read(const std::string &ptx) {
         size_t end = std::min(ptx.find("\n}", body), ptx.size());
         std::string name = ptx.substr(at + entry.size(), open - at - entry.size());
         Kernel made = kernel(name, ptx.substr(open, close - open), ptx.substr(close, body - close), ptx.substr(body, end - body));
-        if (!find_source(made)) find_in_candle(made);
         module->kernels[name] = made;
     }
+    // Candle has kernels of the same names.
+    bool ours = std::all_of(module->kernels.begin(), module->kernels.end(), [](auto &kernel) { return find_source(kernel.second); });
+    for (auto &[name, kernel] : module->kernels)
+        if (!ours) find_in_candle(kernel);
     return module;
 }
 

@@ -129,6 +129,11 @@ pub fn queue(device: &CudaDevice) -> Result<Queue> {
     Ok(Queue::new(driver(device)?))
 }
 
+/// Makes a device this thread's.
+pub fn attach(device: &CudaDevice) -> Result<()> {
+    device.cuda_stream().context().bind_to_thread().w()
+}
+
 /// Sets how a device computes from now on.
 pub fn set_mode(device: &CudaDevice, mode: Mode) -> Result<()> {
     let driver = driver(device)?;
@@ -222,6 +227,11 @@ impl Cuda {
         Ok(bytes)
     }
 
+    /// CUDA's calls want a thread to have a context, and an operation may be the first one of its thread.
+    fn bind(&self) -> Result<()> {
+        self.stream.context().bind_to_thread().w()
+    }
+
     fn mode(&self) -> Mode {
         *self.mode.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -280,7 +290,7 @@ impl Driver for Cuda {
     }
 
     fn free_memory(&self) -> Result<Option<usize>> {
-        self.stream.context().bind_to_thread().w()?;
+        self.bind()?;
         let (free, all) = result::mem_get_info().w()?;
         let among = self.among.load(Ordering::Relaxed);
         let recorded = self.recorded_bytes(RecordedAttribute::CU_GRAPH_MEM_ATTR_RESERVED_MEM_CURRENT)?;
@@ -317,6 +327,7 @@ impl Driver for Cuda {
     }
 
     fn clear(&self, address: u64, bytes: usize) -> Result<()> {
+        self.bind()?;
         // SAFETY: the caller's array holds that many bytes.
         unsafe { result::memset_d8_async(address, 0, bytes, self.stream.cu_stream()) }.w()
     }
@@ -325,6 +336,7 @@ impl Driver for Cuda {
         if self.recording.load(Ordering::Relaxed) {
             bail!("the step copies from the host's memory")
         }
+        self.bind()?;
         let mut staging = self.staging.lock().unwrap_or_else(PoisonError::into_inner);
         staging.upload(values, address, &self.stream)
     }
@@ -333,6 +345,7 @@ impl Driver for Cuda {
         if self.recording.load(Ordering::Relaxed) {
             bail!("the step copies to the host's memory")
         }
+        self.bind()?;
         self.downloads.start(address, bytes, &self.stream)
     }
 
@@ -356,6 +369,7 @@ impl Driver for Cuda {
     }
 
     fn matmul(&self, product: &Product) -> Result<()> {
+        self.bind()?;
         blas::matmul(*self.device.cublas_handle().handle(), product, self.mode().tf32)
     }
 
@@ -379,7 +393,7 @@ impl Driver for Cuda {
     }
 
     fn make_room(&self) -> Result<()> {
-        self.stream.context().bind_to_thread().w()?;
+        self.bind()?;
         let (free, all) = result::mem_get_info().w()?;
         if free > all / 4 {
             return Ok(());
@@ -391,6 +405,7 @@ impl Driver for Cuda {
     }
 
     fn convolve(&self, pass: ConvolutionPass, convolution: &Convolution, places: [u64; 3]) -> Result<()> {
+        self.bind()?;
         let mut dnn = self.dnn.lock().unwrap_or_else(PoisonError::into_inner);
         if self.recording.load(Ordering::Relaxed) && !dnn.knows(pass, convolution, self.mode()) {
             bail!("no algorithm has been chosen yet for the {pass:?} pass of {convolution:?}")
