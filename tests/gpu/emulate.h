@@ -16,6 +16,8 @@
 #include <ucontext.h>
 #include <vector>
 
+// Everything else is a library's own: memory that blocks share must not be shared by two libraries of the same kernels.
+#define VISIBLE extern "C" __attribute__((visibility("default")))
 #define DEVICE inline
 #define SHARED static
 #define CONSTANT static const
@@ -258,7 +260,7 @@ static void load_turned(unsigned (&pairs)[4], const void *row) {
 } // namespace emulated
 
 // How many parameters the kernel has, -1 where there is no such kernel; and which of them are addresses.
-extern "C" int parameters(const char *name, unsigned long long *addresses) {
+VISIBLE int parameters(const char *name, unsigned long long *addresses) {
     auto found = emulated::parameters().find(name);
     if (found == emulated::parameters().end()) return -1;
     *addresses = found->second.addresses;
@@ -266,7 +268,7 @@ extern "C" int parameters(const char *name, unsigned long long *addresses) {
 }
 
 // 0 where the kernel exists and ran.
-extern "C" int emulate(const char *name, const unsigned blocks[3], const unsigned threads[2], unsigned shared, void **arguments) {
+VISIBLE int emulate(const char *name, const unsigned blocks[3], const unsigned threads[2], unsigned shared, void **arguments) {
     auto found = emulated::kernels().find(name);
     if (found == emulated::kernels().end()) return 1;
     gridDim = {blocks[0], blocks[1], blocks[2]};

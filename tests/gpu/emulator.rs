@@ -104,7 +104,7 @@ fn compile(dtype: &str, folder: &Path) -> Library {
     let file = folder.join(format!("kernels_{dtype}.so"));
     let compiler = std::env::var("CXX").unwrap_or_else(|_| "c++".into());
     let output = Command::new(&compiler)
-        .args(["-std=c++17", "-O1", "-shared", "-fPIC", "-x", "c++", &format!("-DTYPE_{dtype}")])
+        .args(["-std=c++17", "-O1", "-shared", "-fPIC", "-fvisibility=hidden", "-x", "c++", &format!("-DTYPE_{dtype}")])
         .arg("-I")
         .arg(root.join("tests/gpu"))
         .arg(root.join("src/tensor/gpu/kernels/all.cu"))

@@ -128,6 +128,56 @@ Number sum(const std::vector<Number> &values) { return std::accumulate(values.be
 Number first_largest(const std::vector<Number> &values) {
     return (Number)(std::max_element(values.begin(), values.end()) - values.begin());
 }
+Number largest(const std::vector<Number> &values) { return *std::max_element(values.begin(), values.end()); }
+
+// Kernels by their names but for the type.
+using Of = std::function<CandleKernel(Kind)>;
+
+Of of_one(Number (*change)(Number)) {
+    return [=](Kind kind) { return [=](void **a) { each({a}, kind, kind, change); }; };
+}
+Of of_two(Number (*join)(Number, Number)) {
+    return [=](Kind kind) { return [=](void **a) { both({a}, kind, kind, join); }; };
+}
+Of comparison(bool (*holds)(Number, Number)) {
+    return [=](Kind kind) { return [=](void **a) { both({a}, kind, KINDS.at("u8"), holds); }; };
+}
+Of reduction(Number (*join)(const std::vector<Number> &), const char *to = nullptr) {
+    return [=](Kind kind) { return [=](void **a) { reduce({a}, kind, to ? KINDS.at(to) : kind, join); }; };
+}
+
+Number same(Number x) { return x; }
+
+const std::map<std::string, Of> KERNELS = {
+    {"const_set", [](Kind kind) { return [=](void **a) { fill({a}, kind); }; }},
+    {"copy2d", [](Kind kind) { return [=](void **a) { copy_rows({a}, kind); }; }},
+    {"affine", [](Kind kind) { return [=](void **a) { affine({a}, kind); }; }},
+    {"ucopy", of_one(same)},
+    {"uneg", of_one([](Number x) { return -x; })},
+    {"uabs", of_one([](Number x) { return std::fabs(x); })},
+    {"uexp", of_one([](Number x) { return std::exp(x); })},
+    {"ulog", of_one([](Number x) { return std::log(x); })},
+    {"usqr", of_one([](Number x) { return x * x; })},
+    {"usqrt", of_one([](Number x) { return std::sqrt(x); })},
+    {"urecip", of_one([](Number x) { return 1 / x; })},
+    {"usigmoid", of_one([](Number x) { return 1 / (1 + std::exp(-x)); })},
+    {"badd", of_two([](Number x, Number y) { return x + y; })},
+    {"bsub", of_two([](Number x, Number y) { return x - y; })},
+    {"bmul", of_two([](Number x, Number y) { return x * y; })},
+    {"bdiv", of_two([](Number x, Number y) { return x / y; })},
+    {"bmaximum", of_two([](Number x, Number y) { return std::max(x, y); })},
+    {"bminimum", of_two([](Number x, Number y) { return std::min(x, y); })},
+    {"eq", comparison([](Number x, Number y) { return x == y; })},
+    {"ne", comparison([](Number x, Number y) { return x != y; })},
+    {"lt", comparison([](Number x, Number y) { return x < y; })},
+    {"le", comparison([](Number x, Number y) { return x <= y; })},
+    {"gt", comparison([](Number x, Number y) { return x > y; })},
+    {"ge", comparison([](Number x, Number y) { return x >= y; })},
+    {"fast_sum", reduction(sum)},
+    {"fast_sum_small", reduction(sum)},
+    {"fast_max", reduction(largest)},
+    {"fast_argmax", reduction(first_largest, "u32")},
+};
 
 } // namespace
 
@@ -136,25 +186,13 @@ CandleKernel candle_kernel(const std::string &name) {
     if (last == std::string::npos || !KINDS.count(name.substr(last + 1))) return nullptr;
     Kind kind = KINDS.at(name.substr(last + 1));
     std::string what = name.substr(0, last);
-    auto same = [](Number x) { return x; };
-    if (what == "const_set") return [=](void **a) { fill({a}, kind); };
-    if (what == "copy2d") return [=](void **a) { copy_rows({a}, kind); };
-    if (what == "affine") return [=](void **a) { affine({a}, kind); };
-    if (what == "ucopy") return [=](void **a) { each({a}, kind, kind, same); };
-    if (what == "usqr") return [=](void **a) { each({a}, kind, kind, [](Number x) { return x * x; }); };
-    if (what == "usqrt") return [=](void **a) { each({a}, kind, kind, [](Number x) { return std::sqrt(x); }); };
-    if (what == "badd") return [=](void **a) { both({a}, kind, kind, [](Number x, Number y) { return x + y; }); };
-    if (what == "bsub") return [=](void **a) { both({a}, kind, kind, [](Number x, Number y) { return x - y; }); };
-    if (what == "bmul") return [=](void **a) { both({a}, kind, kind, [](Number x, Number y) { return x * y; }); };
-    if (what == "bdiv") return [=](void **a) { both({a}, kind, kind, [](Number x, Number y) { return x / y; }); };
-    if (what == "fast_sum" || what == "fast_sum_small") return [=](void **a) { reduce({a}, kind, kind, sum); };
-    if (what == "fast_argmax") return [=](void **a) { reduce({a}, kind, KINDS.at("u32"), first_largest); };
-    if (what == "eq") return [=](void **a) { both({a}, kind, KINDS.at("u8"), [](Number x, Number y) { return x == y; }); };
-    if (what.rfind("cast_", 0) == 0 && KINDS.count(what.substr(5))) {
-        Kind from = KINDS.at(what.substr(5));
+    const std::string cast = "cast_";
+    if (what.rfind(cast, 0) == 0 && KINDS.count(what.substr(cast.size()))) {
+        Kind from = KINDS.at(what.substr(cast.size()));
         return [=](void **a) { each({a}, from, kind, same); };
     }
-    return nullptr;
+    auto found = KERNELS.find(what);
+    return found == KERNELS.end() ? nullptr : found->second(kind);
 }
 
 } // namespace software

@@ -92,6 +92,23 @@ Kernel kernel(const std::string &name, const std::string &parameters, const std:
     return made;
 }
 
+// A container of several versions of the same code, that for every device among them.
+struct Container {
+    uint32_t magic;
+    uint16_t version, head;
+    uint64_t bytes;
+};
+
+// The PTX of an image; empty where it has none.
+std::string ptx_of(const void *image) {
+    auto *text = (const char *)image;
+    auto *container = (const Container *)image;
+    if (container->magic != 0xba55ed50) return text;
+    std::string all(text, container->head + container->bytes);
+    size_t start = all.find(".version ");
+    return start == std::string::npos ? "" : all.c_str() + start;
+}
+
 Module *read(const std::string &ptx) {
     auto *module = new Module;
     const std::string entry = ".entry ";
@@ -134,7 +151,7 @@ CUresult cuModuleLoadData(CUmodule *module, const void *image) {
     LOCKED;
     if (!bound()) return CUDA_ERROR_INVALID_CONTEXT;
     if (capturing()) return refused_while_capturing("cuModuleLoadData");
-    *module = reinterpret_cast<CUmodule>(read((const char *)image));
+    *module = reinterpret_cast<CUmodule>(read(ptx_of(image)));
     return CUDA_SUCCESS;
 }
 

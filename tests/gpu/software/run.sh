@@ -21,7 +21,7 @@ newer() { [ ! -e "$1" ] || [ -n "$(find "${@:2}" -newer "$1" -print -quit)" ]; }
 for type in f32 bf16 f16; do
     library=$out/kernels_$type.so
     if newer "$library" "$kernels" "$here/../emulate.h"; then
-        $compile -O2 -x c++ -DTYPE_$type -I "$here/.." "$kernels/all.cu" -o "$library"
+        $compile -O2 -fvisibility=hidden -x c++ -DTYPE_$type -I "$here/.." "$kernels/all.cu" -o "$library"
     fi
 done
 if newer "$out/libcuda.so.1" "$here"; then

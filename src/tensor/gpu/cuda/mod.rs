@@ -12,9 +12,13 @@ use candle_core::{
     CudaDevice, CudaStorage, DType, Layout, Result, Shape, Storage, Tensor, bail,
     cuda_backend::{
         CudaStorageSlice as Slice, DeviceId, WrapErr,
-        cudarc::driver::{
-            CudaContext, CudaFunction, CudaSlice, CudaStream, DevicePtr, LaunchConfig, PushKernelArg, result,
-            sys::{self, CUgraphMem_attribute as RecordedAttribute, CUmemPool_attribute as PoolAttribute},
+        cudarc::{
+            driver::{
+                CudaContext, CudaFunction, CudaModule, CudaSlice, CudaStream, DevicePtr, LaunchConfig, PushKernelArg,
+                result,
+                sys::{self, CUgraphMem_attribute as RecordedAttribute, CUmemPool_attribute as PoolAttribute},
+            },
+            nvrtc::Ptx,
         },
     },
 };
@@ -29,11 +33,11 @@ use std::{
     },
 };
 
-/// The kernels as PTX, one module a type; see `build.rs`.
-const MODULES: [(&str, &str); 3] = [
-    ("f32", include_str!(concat!(env!("OUT_DIR"), "/kernels_f32.ptx"))),
-    ("bf16", include_str!(concat!(env!("OUT_DIR"), "/kernels_bf16.ptx"))),
-    ("f16", include_str!(concat!(env!("OUT_DIR"), "/kernels_f16.ptx"))),
+/// The kernels, one module a type; see `build.rs`.
+const MODULES: [(&str, &[u8]); 3] = [
+    ("f32", include_bytes!(concat!(env!("OUT_DIR"), "/kernels_f32.fatbin"))),
+    ("bf16", include_bytes!(concat!(env!("OUT_DIR"), "/kernels_bf16.fatbin"))),
+    ("f16", include_bytes!(concat!(env!("OUT_DIR"), "/kernels_f16.fatbin"))),
 ];
 
 /// Opens a device with a stream of its own, whose memory pool keeps what it has.
@@ -177,6 +181,7 @@ const WORKSPACE: usize = 32 << 20;
 struct Cuda {
     device: CudaDevice,
     stream: Arc<CudaStream>,
+    modules: Mutex<HashMap<&'static str, Arc<CudaModule>>>,
     functions: RwLock<HashMap<(&'static str, DType), CudaFunction>>,
     dnn: Mutex<Dnn>,
     staging: Mutex<Staging>,
@@ -204,6 +209,7 @@ impl Cuda {
             downloads: Downloads::default(),
             device: device.clone(),
             stream,
+            modules: Mutex::default(),
             functions: RwLock::default(),
             mode: Mutex::default(),
             among: AtomicUsize::new(1),
@@ -242,18 +248,27 @@ impl Cuda {
         unsafe { result::mem_pool::trim_to(pool(&self.stream)?, 0) }.w()
     }
 
+    /// The kernels for a type; loaded when the first one is asked for.
+    fn module(&self, dtype: &'static str) -> Result<Arc<CudaModule>> {
+        let mut modules = self.modules.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(module) = modules.get(dtype) {
+            return Ok(module.clone());
+        }
+        let Some((_, image)) = MODULES.iter().find(|(name, _)| *name == dtype) else {
+            bail!("there are no kernels for {dtype}")
+        };
+        let module = self.stream.context().load_module(Ptx::from_binary(image.to_vec())).w()?;
+        modules.insert(dtype, module.clone());
+        Ok(module)
+    }
+
     fn function(&self, kernel: &'static str, dtype: DType) -> Result<CudaFunction> {
         let known = self.functions.read().unwrap_or_else(PoisonError::into_inner).get(&(kernel, dtype)).cloned();
         if let Some(function) = known {
             return Ok(function);
         }
         let suffix = type_name(dtype)?;
-        let Some((name, ptx)) = MODULES.iter().find(|(name, _)| *name == suffix) else {
-            bail!("the kernel {kernel} is of no known type")
-        };
-        let full = format!("{kernel}_{suffix}");
-        let function = self.device.get_or_load_custom_func(&full, &format!("runner_{name}"), ptx)?;
-        let function = function.into_cuda_function();
+        let function = self.module(suffix)?.load_function(&format!("{kernel}_{suffix}")).w()?;
         let mut functions = self.functions.write().unwrap_or_else(PoisonError::into_inner);
         functions.insert((kernel, dtype), function.clone());
         Ok(function)
