@@ -91,6 +91,14 @@ void affine(Arguments a, Kind kind) {
     }
 }
 
+// Numbers to a power that stands in front of them.
+void power(Arguments a, Kind kind) {
+    void *exponent = a.next[3];
+    std::vector<void *> plain{a.next[0], a.next[1], a.next[2], a.next[4], a.next[5]};
+    Number to = kind.get((const unsigned char *)exponent);
+    each({plain.data()}, kind, kind, [=](Number x) { return std::pow(x, to); });
+}
+
 template <class Join> void both(Arguments a, Kind kind, Kind to, Join join) {
     auto count = a.take<size_t>(), axes = a.take<size_t>();
     auto info = a.take<const size_t *>();
@@ -152,6 +160,7 @@ const std::map<std::string, Of> KERNELS = {
     {"const_set", [](Kind kind) { return [=](void **a) { fill({a}, kind); }; }},
     {"copy2d", [](Kind kind) { return [=](void **a) { copy_rows({a}, kind); }; }},
     {"affine", [](Kind kind) { return [=](void **a) { affine({a}, kind); }; }},
+    {"upowf", [](Kind kind) { return [=](void **a) { power({a}, kind); }; }},
     {"ucopy", of_one(same)},
     {"uneg", of_one([](Number x) { return -x; })},
     {"uabs", of_one([](Number x) { return std::fabs(x); })},
