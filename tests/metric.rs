@@ -1,6 +1,6 @@
 //! Metrics against scikit-learn's (tests/golden/metric.py).
 
-use runner::metric::{METRICS, Scores, confusion_matrix, evaluate, roc_curve};
+use runner::metric::{METRICS, Scores, by_class, confusion_matrix, evaluate, roc_curve};
 use serde::Deserialize;
 use std::collections::BTreeMap;
 
@@ -20,6 +20,8 @@ struct Case {
     values: BTreeMap<String, Option<f64>>,
     checksum: f64,
     confusion: Vec<Vec<u64>>,
+    /// Samples, precision, recall, F1 and AUC.
+    by_class: Vec<[Option<f64>; 5]>,
     roc: Option<Vec<[f64; 2]>>,
 }
 
@@ -70,6 +72,13 @@ fn values_are_those_of_scikit_learn() {
         }
         assert_eq!(case.values.len(), METRICS.len());
         assert_eq!(confusion_matrix(&scores), case.confusion, "{place}");
+        for (ours, wanted) in by_class(&scores).iter().zip(&case.by_class) {
+            let ours = [Some(ours.samples as f64), ours.precision, ours.recall, ours.f1, ours.auc];
+            let same = |(a, b): (&Option<f64>, &Option<f64>)| {
+                a.is_some() == b.is_some() && a.zip(*b).is_none_or(|(a, b)| (a - b).abs() < 1e-9)
+            };
+            assert!(ours.iter().zip(wanted).all(same), "{place}: {ours:?} and not {wanted:?}");
+        }
         if let Some(roc) = &case.roc {
             let ours = roc_curve(&scores, 1).unwrap();
             assert_eq!(ours.len(), roc.len(), "{place}");

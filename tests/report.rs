@@ -251,6 +251,37 @@ fn grids_are_compared_at_their_best_points_and_say_so() {
 }
 
 #[test]
+fn what_each_key_does_is_drawn() {
+    let mut made = Made::new(&["a"]);
+    for (index, lr) in ["0.0001", "0.003", "0.05"].into_iter().enumerate() {
+        let augment = ["[]", "[{ cutmix = {} }, { mixup = {} }]"][index % 2];
+        made = made.point(
+            0,
+            &format!("optimizer.adam.lr={lr}, augment={augment}"),
+            &[End::Auc(0.7 + 0.05 * index as f64)],
+        );
+    }
+    let html = made.html();
+    holds(&words(&html), &["What each key does"]);
+    let svg = std::fs::read_to_string(made.out().join("figures/keys.svg")).unwrap();
+    well_formed(&svg);
+    for part in ["optimizer.adam.lr", "0.001", "augment", "[]", "circle"] {
+        assert!(svg.contains(part), "{part}");
+    }
+    let two = Made::new(&["a"]).point(0, "lr=0.1", &finished(&BASE)).point(0, "lr=0.2", &finished(&BASE));
+    assert!(!two.html().contains("What each key does"));
+}
+
+#[test]
+fn classes_have_numbers_of_their_own() {
+    let mut made = Made::new(&["baseline", "strong"]);
+    made.classes = ["cat", "dog", "bird"].map(String::from).to_vec();
+    let made = made.point(0, "", &finished(&BASE)).point(1, "", &finished(&STRONG));
+    let page = made.markdown();
+    holds(&page, &["## Each class", "| baseline | cat | 80 |", "| strong | bird | 80 |"]);
+}
+
+#[test]
 fn several_comparisons_are_corrected() {
     let two_seeds = |aucs: [f64; 3]| finished(&aucs);
     let made = Made::new(&["a", "b", "c", "d"])
@@ -386,7 +417,48 @@ fn runs_are_compared_over_images() {
     assert_eq!(report::compare(&store, a, b).unwrap(), comparison);
     assert_eq!(report::compare(&store, a, a).unwrap().verdict, Verdict::Same);
     assert!(comparison.to_string().contains("interval is over images"));
-    assert!(report::compare(&store, a, "zz").unwrap_err().to_string().contains("no run `zz`"));
+    let refused = |b: &str| report::compare(&store, a, b).unwrap_err().to_string();
+    assert!(refused("zz").contains("`zz` is neither an experiment nor the beginning of a run's id"));
+    assert!(refused("a").contains("`a` is an experiment"));
+}
+
+#[test]
+fn experiments_of_two_sweeps_are_compared_where_that_means_something() {
+    let mut made = two();
+    let other = |data: &str| {
+        let run = |(seed, id): (usize, &str)| NewRun {
+            id: id.into(),
+            experiment: "late".into(),
+            point: String::new(),
+            seed: seed as u64,
+            fold: None,
+            spec: spec(0.1, "max"),
+            data: data.into(),
+        };
+        ["a1", "a2", "a3"].into_iter().enumerate().map(run).collect::<Vec<NewRun>>()
+    };
+    let experiments = [("late".to_string(), spec(0.1, "max"))];
+    let mut plan = |name, runs: &[NewRun]| {
+        let sweep = NewSweep { name, file: "", path: "other.toml", partial: false, experiments: &experiments, runs };
+        made.store.add_sweep(&sweep).unwrap();
+    };
+    plan("other", &other("f00d"));
+    let elsewhere = other("beef").into_iter().map(|run| NewRun { id: format!("b{}", run.id), ..run });
+    plan("elsewhere", &elsewhere.collect::<Vec<NewRun>>());
+    for (run, auc) in other("f00d").into_iter().zip([0.93, 0.94, 0.92]) {
+        made.runs.push(run);
+        let seed = made.runs.last().unwrap().seed;
+        made.tell(seed, &End::Auc(auc));
+    }
+    let comparison = report::compare(&made.store, "strong", "other/late").unwrap();
+    assert_eq!((comparison.reference.as_str(), comparison.candidate.as_str()), ("made/strong", "other/late"));
+    assert_eq!(comparison.paired.n, 3);
+    assert!((comparison.paired.difference - 0.0173).abs() < 1e-4, "{comparison}");
+    let refused = report::compare(&made.store, "strong", "elsewhere/late").unwrap_err().to_string();
+    assert!(
+        refused.contains("made/strong and elsewhere/late cannot be compared: they saw different images"),
+        "{refused}"
+    );
 }
 
 #[test]
@@ -394,6 +466,9 @@ fn the_terminal_lists_and_shows() {
     let made = two();
     let list = report::list(&made.store).unwrap().to_string();
     holds(&list, &["made  6 of 6 runs finished", "baseline      3/3  AUC 0.872 ± 0.007", "experiments/made.toml"]);
+    let runs = report::runs(&made.store, "made").unwrap().to_string();
+    holds(&runs, &["run               experiment", "0000000000000abc  baseline    seed 0  finished  4 of 5"]);
+    assert!(report::runs(&made.store, "nothing").is_err());
     let dir = made.dir.path().join("made/runs/0000000000000abc");
     std::fs::create_dir_all(&dir).unwrap();
     let shown = report::show(&made.store, "0000000000000a").unwrap().to_string();

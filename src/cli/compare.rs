@@ -5,7 +5,7 @@ use std::path::PathBuf;
 /// Compare two experiments or two runs: difference, interval, verdict
 #[derive(clap::Args)]
 pub struct Args {
-    /// An experiment (`baseline`, or `sweep/baseline` where several sweeps have one) or a run id
+    /// An experiment (`baseline`, or `sweep/baseline` where several sweeps have one) or a run's id
     a: String,
     /// What it is compared with
     b: String,

@@ -2,9 +2,11 @@ use super::output;
 use crate::{error::Result, report, store::Store};
 use std::path::PathBuf;
 
-/// List sweeps and their runs
+/// List sweeps and their experiments, or the runs of one sweep
 #[derive(clap::Args)]
 pub struct Args {
+    /// The sweep whose runs to list, with their ids [default: every sweep and its experiments]
+    sweep: Option<String>,
     /// Results folder
     #[arg(long, default_value = "results")]
     out: PathBuf,
@@ -12,6 +14,9 @@ pub struct Args {
 
 pub fn run(args: &Args) -> Result<u8> {
     let store = Store::read(&args.out.join("runner.sqlite"))?;
-    output::print(report::list(&store)?)?;
+    match &args.sweep {
+        Some(sweep) => output::print(report::runs(&store, sweep)?)?,
+        None => output::print(report::list(&store)?)?,
+    }
     Ok(0)
 }

@@ -1,6 +1,6 @@
 //! Metrics of the class with the largest probability.
 
-use super::{Scores, largest};
+use super::{Scores, largest, ranking};
 
 /// How often each class (row) was taken for each class (column).
 pub fn confusion_matrix(scores: &Scores) -> Vec<Vec<u64>> {
@@ -30,6 +30,31 @@ fn tallies(scores: &Scores) -> Vec<Tally> {
         predicted: matrix.iter().map(|row| row[class]).sum(),
     };
     (0..scores.classes).map(tally).collect()
+}
+
+/// What one class comes to against the rest; a number is missing where it is not defined.
+pub struct OfClass {
+    /// Samples of the class.
+    pub samples: u64,
+    /// The share of it among what was taken for it.
+    pub precision: Option<f64>,
+    /// The share of it that was recognized.
+    pub recall: Option<f64>,
+    pub f1: Option<f64>,
+    pub auc: Option<f64>,
+}
+
+/// Each class's numbers, scikit-learn's `precision_recall_fscore_support` and `roc_auc_score` of it against the rest.
+pub fn by_class(scores: &Scores) -> Vec<OfClass> {
+    let share = |part: u64, whole: u64| (whole > 0).then(|| part as f64 / whole as f64);
+    let numbers = |(class, tally): (usize, &Tally)| OfClass {
+        samples: tally.actual,
+        precision: share(tally.right, tally.predicted),
+        recall: share(tally.right, tally.actual),
+        f1: share(2 * tally.right, tally.actual + tally.predicted),
+        auc: ranking::auc_of(scores, class),
+    };
+    tallies(scores).iter().enumerate().map(numbers).collect()
 }
 
 pub fn accuracy(scores: &Scores) -> Option<f64> {

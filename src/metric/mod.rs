@@ -10,7 +10,7 @@ mod ranking;
 pub mod temperature;
 pub mod threshold;
 
-pub use decisions::confusion_matrix;
+pub use decisions::{OfClass, by_class, confusion_matrix};
 pub use pool::Pooling;
 pub use ranking::roc_curve;
 
@@ -112,6 +112,13 @@ pub static METRICS: &[Metric] = &[
         value: calibration::expected_calibration_error,
     },
 ];
+
+/// The metrics that are defined on any scores of samples of these classes.
+pub fn defined(present: &[u32], classes: usize) -> Vec<&'static str> {
+    let probabilities = vec![1.0 / classes.max(1) as f32; present.len() * classes];
+    let scores = Scores { probabilities: &probabilities, targets: present, classes };
+    METRICS.iter().filter(|metric| (metric.value)(&scores).is_some()).map(|metric| metric.name).collect()
+}
 
 /// Every defined metric's value.
 pub fn evaluate(scores: &Scores) -> Values {

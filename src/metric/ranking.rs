@@ -34,6 +34,11 @@ impl Curve {
         })
     }
 
+    fn area(&self) -> f64 {
+        let area = |w: &[[u64; 2]]| (w[1][0] - w[0][0]) as f64 * (w[1][1] + w[0][1]) as f64 / 2.0;
+        self.counts.windows(2).map(area).sum::<f64>() / (self.negatives * self.positives)
+    }
+
     /// `[false positive rate, true positive rate]` of every threshold.
     fn rates(&self) -> impl Iterator<Item = [f64; 2]> {
         self.counts.iter().map(|[fp, tp]| [*fp as f64 / self.negatives, *tp as f64 / self.positives])
@@ -64,10 +69,12 @@ fn macro_mean(scores: &Scores, value: impl Fn(&Curve) -> f64) -> Option<f64> {
 
 /// The area under the ROC curve, by trapezoids.
 pub fn auc(scores: &Scores) -> Option<f64> {
-    macro_mean(scores, |curve| {
-        let area = |w: &[[u64; 2]]| (w[1][0] - w[0][0]) as f64 * (w[1][1] + w[0][1]) as f64 / 2.0;
-        curve.counts.windows(2).map(area).sum::<f64>() / (curve.negatives * curve.positives)
-    })
+    macro_mean(scores, Curve::area)
+}
+
+/// The same of one class against the rest.
+pub fn auc_of(scores: &Scores, class: usize) -> Option<f64> {
+    Some(Curve::new(scores, class)?.area())
 }
 
 /// `sum (recall_n - recall_n-1) precision_n`.

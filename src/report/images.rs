@@ -6,7 +6,7 @@ use super::{
 };
 use crate::{
     event::Prediction,
-    metric::{METRICS, Metric, Scores},
+    metric::{self, METRICS, Metric, OfClass, Scores},
 };
 use std::collections::BTreeMap;
 
@@ -69,7 +69,17 @@ fn all(predictions: &[Prediction]) -> Vec<usize> {
     (0..predictions.len()).collect()
 }
 
+/// Each class's numbers.
+pub fn by_class(predictions: &[Prediction]) -> Vec<OfClass> {
+    scored(predictions, &all(predictions), metric::by_class).unwrap_or_default()
+}
+
 fn value(metric: &Metric, predictions: &[Prediction], images: &[usize]) -> Option<f64> {
+    scored(predictions, images, metric.value)?
+}
+
+/// What `of` makes of the scores of some of the predictions; `None` where there is none at all.
+fn scored<T>(predictions: &[Prediction], images: &[usize], of: impl FnOnce(&Scores) -> T) -> Option<T> {
     let classes = predictions.first()?.scores.len();
     let mut probabilities = Vec::with_capacity(images.len() * classes);
     let mut targets = Vec::with_capacity(images.len());
@@ -77,7 +87,7 @@ fn value(metric: &Metric, predictions: &[Prediction], images: &[usize]) -> Optio
         probabilities.extend_from_slice(&row.scores);
         targets.push(row.target);
     }
-    (metric.value)(&Scores { probabilities: &probabilities, targets: &targets, classes })
+    Some(of(&Scores { probabilities: &probabilities, targets: &targets, classes }))
 }
 
 /// The images both have, in one order.

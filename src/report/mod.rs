@@ -6,15 +6,18 @@ mod images;
 mod live;
 mod markdown;
 mod page;
+mod pair;
 mod study;
 mod terminal;
 mod verdict;
 mod words;
 
 pub use crate::statistics;
+pub use content::flat;
 pub use figures::{encode_png, register_font};
 pub use live::{AtWork, Live};
-pub use terminal::{Details, Listing, compare, list, show};
+pub use pair::compare;
+pub use terminal::{Details, Listing, Runs, list, runs, show};
 pub use verdict::{Comparison, Unit, Verdict};
 
 use crate::{

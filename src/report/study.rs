@@ -2,7 +2,7 @@
 
 use super::{
     statistics,
-    verdict::{self, Comparison, Unit},
+    verdict::{self, Comparison, Pair, Unit},
 };
 use crate::{
     error::Result,
@@ -13,6 +13,9 @@ use std::collections::{BTreeMap, BTreeSet};
 
 /// A metric by epoch.
 pub type Curve = Vec<(u32, f64)>;
+
+/// Values by seed and fold.
+pub type Values = BTreeMap<(u64, Option<u32>), f64>;
 
 /// Everything a report of one sweep speaks about.
 pub struct Study {
@@ -66,6 +69,27 @@ pub struct Point {
     pub label: String,
     /// Indices into [`Study::runs`].
     pub runs: Vec<usize>,
+}
+
+impl Point {
+    /// The keys it sets and their values, as TOML.
+    pub fn assignments(&self) -> Vec<(&str, &str)> {
+        let (mut parts, mut start, mut depth, mut quoted) = (Vec::new(), 0, 0, false);
+        for (at, letter) in self.label.char_indices() {
+            match letter {
+                '"' => quoted = !quoted,
+                '[' | '{' if !quoted => depth += 1,
+                ']' | '}' if !quoted => depth -= 1,
+                ',' if !quoted && depth == 0 => {
+                    parts.push(&self.label[start..at]);
+                    start = at + 1;
+                }
+                _ => {}
+            }
+        }
+        parts.push(&self.label[start..]);
+        parts.into_iter().filter_map(|part| part.trim().split_once('=')).collect()
+    }
 }
 
 /// The run whose predictions stand for an experiment.
@@ -130,7 +154,7 @@ impl Study {
     }
 
     /// A value by `(seed, fold)` of the finished runs of a point.
-    pub fn values(&self, point: &Point, name: &str) -> BTreeMap<(u64, Option<u32>), f64> {
+    pub fn values(&self, point: &Point, name: &str) -> Values {
         let runs = point.runs.iter().filter_map(|index| self.runs.get(*index));
         let finished = runs.filter(|at| at.run.status == Status::Finished);
         let values = finished.filter_map(|at| Some(((at.run.seed, at.run.fold), *at.run.summary.get(name)?)));
@@ -212,14 +236,21 @@ impl Study {
     /// One experiment against another at their chosen points, over the seeds, or seeds and folds, both have finished.
     pub fn between(&self, reference: &Arm, candidate: &Arm) -> Option<Comparison> {
         let others = self.values(candidate.chosen()?, &self.metric);
-        let values = self.values(reference.chosen()?, &self.metric);
-        let pairs: Vec<(f64, f64)> =
-            values.into_iter().filter_map(|(seed, value)| Some((value, *others.get(&seed)?))).collect();
+        let pairs = self.pairs(self.values(reference.chosen()?, &self.metric), &others);
         let names = (reference.name.as_str(), candidate.name.as_str());
         let mut comparison = Comparison::over_seeds(names, &self.metric, self.larger_is_better, self.unit, &pairs)?;
-        comparison.notes.extend(self.choice_note());
-        comparison.notes.extend(self.fold_note());
+        comparison.notes.extend(self.notes());
         Some(comparison)
+    }
+
+    /// Values that share their seed, and their fold where there are folds.
+    pub fn pairs(&self, values: Values, others: &Values) -> Vec<Pair> {
+        values.into_iter().filter_map(|(seed, value)| Some((value, *others.get(&seed)?))).collect()
+    }
+
+    /// What a reader of any of its comparisons must know.
+    pub fn notes(&self) -> Vec<String> {
+        self.choice_note().into_iter().chain(self.fold_note()).collect()
     }
 
     /// What choosing a point on the validation set does to its numbers.
@@ -312,4 +343,19 @@ fn warnings(store: &Store, runs: &[SweepRun]) -> Result<BTreeMap<String, Vec<Str
         }
     }
     Ok(warnings)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_point_is_read_back_from_its_label() {
+        let label = "lr=0.1, augment=[{ mixup = { alpha = 1.0 } }, { cutmix = {} }], name=\"a, b]\"".to_string();
+        let point = Point { label, runs: Vec::new() };
+        let expected =
+            [("lr", "0.1"), ("augment", "[{ mixup = { alpha = 1.0 } }, { cutmix = {} }]"), ("name", "\"a, b]\"")];
+        assert_eq!(point.assignments(), expected);
+        assert!(Point { label: String::new(), runs: Vec::new() }.assignments().is_empty());
+    }
 }

@@ -1,15 +1,14 @@
-//! What `list`, `show` and `compare` print.
+//! What `list` and `show` print.
 
 use super::{
-    images,
+    content::epochs,
     study::{Study, select},
-    verdict::Comparison,
     words,
 };
 use crate::{
-    error::{Error, Result},
+    error::Result,
     event::{Origin, Split, Values},
-    store::{Attempt, Run, Serves, Status, Store, Sweep, Warning},
+    store::{Attempt, Run, Serves, Status, Store, Sweep, SweepRun, Warning},
 };
 use std::{
     fmt,
@@ -69,6 +68,46 @@ impl fmt::Display for Listing {
                 let done = format!("{}/{}", line.finished, line.runs);
                 writeln!(f, "{}", format!("  {:<width$}  {done:>7}  {}", line.experiment, line.value).trim_end())?;
             }
+        }
+        Ok(())
+    }
+}
+
+/// The runs of one sweep.
+#[derive(Clone, Debug)]
+pub struct Runs {
+    pub runs: Vec<SweepRun>,
+    /// The metric that selects.
+    pub metric: String,
+}
+
+/// Every run of a sweep, in the plan's order.
+pub fn runs(store: &Store, sweep: &str) -> Result<Runs> {
+    let study = Study::numbers(store, &store.sweep(sweep)?.name)?;
+    Ok(Runs { runs: study.runs, metric: study.metric })
+}
+
+impl Runs {
+    fn row(&self, at: &SweepRun) -> [String; 7] {
+        let run = &at.run;
+        let state = if run.held { "paused".into() } else { run.status.to_string() };
+        let fold = run.fold.map_or(String::new(), |fold| format!(" fold {fold}"));
+        let value = run.summary.get(&self.metric).map_or(String::new(), |value| words::number(*value, 4));
+        let of = run.error.as_ref().filter(|_| run.status == Status::Failed);
+        let last = of.map_or(at.point.clone(), |error| error.lines().next().unwrap_or_default().to_string());
+        [run.id.clone(), at.experiment.clone(), format!("seed {}{fold}", run.seed), state, epochs(run), value, last]
+    }
+}
+
+impl fmt::Display for Runs {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let head = ["run", "experiment", "", "state", "best epoch", &words::metric(&self.metric), ""].map(String::from);
+        let rows: Vec<[String; 7]> = [head].into_iter().chain(self.runs.iter().map(|at| self.row(at))).collect();
+        let width = |column: usize| rows.iter().map(|row| row[column].chars().count()).max().unwrap_or(0);
+        let widths: Vec<usize> = (0..7).map(width).collect();
+        for row in &rows {
+            let cells = row.iter().zip(&widths).map(|(cell, width)| format!("{cell:<width$}"));
+            writeln!(f, "{}", cells.collect::<Vec<_>>().join("  ").trim_end())?;
         }
         Ok(())
     }
@@ -151,10 +190,10 @@ impl Details {
             let message = attempt.message.as_deref().map(|message| format!(": {message}")).unwrap_or_default();
             writeln!(
                 f,
-                "  {}  {}  {} threads  from epoch {}  {}  {}  {outcome}{message}",
+                "  {}  {}  {}  from epoch {}  {}  {}  {outcome}{message}",
                 attempt.attempt,
                 attempt.device,
-                attempt.threads,
+                words::plural(attempt.threads as usize, "thread"),
                 attempt.epoch,
                 words::date(attempt.started_at),
                 words::duration(attempt.seen_at - attempt.started_at),
@@ -203,58 +242,4 @@ impl Details {
         }
         Ok(())
     }
-}
-
-/// Two experiments of a sweep (`baseline`, or `sweep/baseline`; the last planned sweep that has both) over their shared
-/// seeds, or two runs (the beginnings of their ids) over their shared validation images.
-pub fn compare(store: &Store, a: &str, b: &str) -> Result<Comparison> {
-    match experiments(store, a, b)? {
-        Some(comparison) => Ok(comparison),
-        None => runs(store, a, b),
-    }
-}
-
-fn experiments(store: &Store, a: &str, b: &str) -> Result<Option<Comparison>> {
-    for sweep in store.sweeps()? {
-        let names: Vec<String> =
-            store.experiments(&sweep.name)?.into_iter().map(|experiment| experiment.name).collect();
-        let find = |wanted: &str| {
-            names.iter().find(|name| wanted == name.as_str() || wanted == format!("{}/{name}", sweep.name)).cloned()
-        };
-        if let (Some(a), Some(b)) = (find(a), find(b)) {
-            return Study::numbers(store, &sweep.name)?.pair(&a, &b).map(Some);
-        }
-    }
-    Ok(None)
-}
-
-impl Study {
-    /// One experiment against another, alone: no correction.
-    fn pair(&self, reference: &str, candidate: &str) -> Result<Comparison> {
-        let arm = |name: &str| self.arms.iter().find(|arm| arm.name == name);
-        let found = arm(reference).zip(arm(candidate)).and_then(|(a, b)| self.between(a, b));
-        found.ok_or_else(|| {
-            Error::user(format!(
-                "{reference} and {candidate} of sweep {} share no finished {}; `runner sweep {}` goes on with what is missing",
-                self.sweep.name, self.unit.word(), self.sweep.path
-            ))
-        })
-    }
-}
-
-fn runs(store: &Store, a: &str, b: &str) -> Result<Comparison> {
-    let neither = |error: Error| {
-        Error::user(format!("`{a}` and `{b}` are no two experiments of one sweep, and as runs: {error}"))
-    };
-    let (first, second) = (store.find_run(a).map_err(neither)?, store.find_run(b).map_err(neither)?);
-    let (metric, larger) = select(&first.spec.parse().unwrap_or_default());
-    let (x, y) = (store.predictions(&first.id, Split::Val)?, store.predictions(&second.id, Split::Val)?);
-    images::compare((&first.id, &second.id), &metric, larger, &x, &y).ok_or_else(|| {
-        Error::user(format!(
-            "runs {} and {} cannot be compared on {}: they have no predictions of the same validation images",
-            first.id,
-            second.id,
-            words::metric(&metric)
-        ))
-    })
 }

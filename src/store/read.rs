@@ -252,7 +252,7 @@ impl Store {
             [id, ..] if exact => id,
             [] => {
                 return Err(Error::user(format!(
-                    "no run `{prefix}` in {}; `runner list` shows what there is",
+                    "no run `{prefix}` in {}; `runner list SWEEP` shows the runs",
                     self.path.display()
                 )));
             }

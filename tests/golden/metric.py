@@ -58,6 +58,16 @@ def ranking(y, s):
     return out
 
 
+def by_class(p, y):
+    """Samples, precision, recall, F1 and AUC of each class against the rest."""
+    choice, classes = p.argmax(1), range(p.shape[1])
+    parts = M.precision_recall_fscore_support(y, choice, labels=list(classes), zero_division=np.nan)
+    one = lambda c: (y == c).astype(int)
+    auc = [M.roc_auc_score(one(c), p[:, c]) if 0 < one(c).sum() < len(y) else None for c in classes]
+    rows = [[int(parts[3][c]), *(float(part[c]) for part in parts[:3]), auc[c]] for c in classes]
+    return [[None if x is None or x != x else x for x in row] for row in rows]
+
+
 def measure(p, y):
     classes, choice = p.shape[1], p.argmax(1)
     out = {"accuracy": M.accuracy_score(y, choice), "balanced_accuracy": M.balanced_accuracy_score(y, choice)}
@@ -105,6 +115,7 @@ for samples, classes, seed, levels, skill, only in CASES:
     case["values"] = measure(p, y)
     case["checksum"] = float(p.astype(np.float64)[:, -1].sum())
     case["confusion"] = M.confusion_matrix(y, p.argmax(1), labels=range(classes)).tolist()
+    case["by_class"] = by_class(p, y)
     if seed in (2, 7):
         fpr, tpr, _ = M.roc_curve((y == 1).astype(int), p[:, 1])
         case["roc"] = [[float(a), float(b)] for a, b in zip(fpr, tpr)]

@@ -49,6 +49,32 @@ fn metric_names(study: &Study) -> Vec<&str> {
     known.chain(others.copied()).collect()
 }
 
+/// More rows than this are no longer read.
+const MOST_CLASSES: usize = 40;
+
+/// Precision, recall, F1 and AUC of each class, of the first experiment and the best; `None` without predictions.
+pub fn classes(study: &Study) -> Option<Section> {
+    let mut table = Table::new(&["experiment", "class", "images#", "precision#", "recall#", "F1#", "AUC#"]);
+    let best = study.best().map(|best| best.name.as_str());
+    let told = study.arms.iter().enumerate().filter(|(index, arm)| *index == 0 || Some(arm.name.as_str()) == best);
+    for (_, arm) in told {
+        let Some(shown) = arm.shown.as_ref().filter(|shown| shown.classes.len() <= MOST_CLASSES) else { continue };
+        for (name, of) in shown.classes.iter().zip(images::by_class(&shown.predictions)) {
+            let mut cells = vec![arm.name.clone(), name.clone(), of.samples.to_string()];
+            let numbers = [of.precision, of.recall, of.f1, of.auc];
+            cells.extend(numbers.map(|number| or_dash(number, |number| words::number(number, 3))));
+            table.row(false, cells);
+        }
+    }
+    let text = format!(
+        "By each image's largest score, of the run of median {}; AUC is of the class against the rest. A dash where a number is not \
+         defined: no image was taken for that class, or none is of it.",
+        words::metric(&study.metric)
+    );
+    let blocks = vec![Block::Text(text), Block::Table(table)];
+    matches!(&blocks[1], Block::Table(table) if !table.rows.is_empty()).then(|| Section::new("Each class", blocks))
+}
+
 /// What depends on which images are in the validation set; `None` without predictions.
 pub fn images(study: &Study) -> Option<Section> {
     let mut table = Table::new(&["experiment", "run", "seed#", "images#", "metric", "value#", "95 % interval#"]);
@@ -186,7 +212,7 @@ pub fn runs(study: &Study) -> Section {
 }
 
 /// The selected epoch of a finished run; how far any other has come.
-fn epochs(run: &Run) -> String {
+pub fn epochs(run: &Run) -> String {
     match (run.status, run.best_epoch, run.epochs) {
         (Status::Finished, Some(best), Some(epochs)) => format!("{best} of {epochs}"),
         (_, _, Some(epochs)) => format!("at {} of {epochs}", run.epoch),

@@ -76,6 +76,10 @@ fn of<'a>(study: &'a Study, point: &Point) -> Vec<&'a Run> {
     point.runs.iter().filter_map(|index| study.runs.get(*index)).map(|at| &at.run).collect()
 }
 
+fn of_arm<'a>(study: &'a Study, arm: &'a Arm) -> impl Iterator<Item = &'a Run> {
+    study.runs.iter().filter(|at| at.experiment == arm.name).map(|at| &at.run)
+}
+
 /// What the values of an experiment are counted by: a column's title.
 fn counted(study: &Study) -> &'static str {
     if study.unit == Unit::Seed { "seeds#" } else { "seeds × folds#" }
@@ -105,6 +109,9 @@ fn against(study: &Study, arm: &Arm, decimals: usize) -> [String; 3] {
     let is_first = study.arms.first().is_some_and(|first| first.name == arm.name);
     match &arm.comparison {
         None if is_first => [dash(), dash(), "reference".into()],
+        None if of_arm(study, arm).all(|run| run.status == Status::Failed) => {
+            [dash(), dash(), "every run failed".into()]
+        }
         None => [dash(), dash(), format!("no finished {} in common", study.unit.word())],
         Some(comparison) => {
             let interval = comparison.paired.interval.map(|interval| words::interval(interval, decimals));
@@ -165,7 +172,17 @@ pub fn points(study: &Study) -> Option<Section> {
     };
     let values = |point: &Point| study.values(point, &study.metric).into_values().collect::<Vec<f64>>();
     let decimals = words::decimals(all().filter_map(|(.., point)| statistics::sd(&values(point))));
-    for (arm, index, point) in all() {
+    let sign = if study.larger_is_better { -1.0 } else { 1.0 };
+    let order = |point: &Point| {
+        let values = values(point);
+        (values.is_empty(), statistics::mean(&values).map_or(0.0, |mean| sign * mean))
+    };
+    let mut sorted: Vec<_> = all().map(|(arm, index, point)| (order(point), arm, index, point)).collect();
+    let place = |arm: &Arm| study.arms.iter().position(|other| other.name == arm.name);
+    sorted.sort_by(|a, b| {
+        place(a.1).cmp(&place(b.1)).then(a.0.0.cmp(&b.0.0)).then(a.0.1.total_cmp(&b.0.1)).then(a.2.cmp(&b.2))
+    });
+    for (_, arm, index, point) in sorted {
         let cells =
             vec![arm.name.clone(), point.label.clone(), done(study, &of(study, point)), mean(&values(point), decimals)];
         table.row(arm.chosen == Some(index), cells);

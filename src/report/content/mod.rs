@@ -6,6 +6,7 @@ mod headline;
 mod pictures;
 mod race;
 
+pub use details::{epochs, flat};
 pub use headline::verdict;
 
 use super::{figures, figures::Figure, study::Study};
@@ -105,6 +106,7 @@ impl Document {
         }));
         sections.extend(pictures::synthesized(study, &dir.join("figures")));
         sections.extend(details::metrics(study));
+        sections.extend(details::classes(study));
         sections.extend(details::images(study));
         sections.extend(details::differences(study));
         sections.extend(details::warnings(study));

@@ -14,6 +14,8 @@ pub struct Scale {
     pub high: f64,
     pub ticks: Vec<f64>,
     decimals: usize,
+    /// What the ticks are called, where not by their numbers.
+    names: Vec<String>,
 }
 
 impl Scale {
@@ -24,7 +26,7 @@ impl Scale {
         let (first, last) = ((low / step + 1e-9).floor(), (high / step - 1e-9).ceil());
         let ticks: Vec<f64> = (0..=(last - first) as usize).map(|i| (first + i as f64) * step).collect();
         let decimals = (-step.log10().floor()).max(0.0) as usize;
-        Self { low: first * step, high: last * step, ticks, decimals }
+        Self { low: first * step, high: last * step, ticks, decimals, names: Vec::new() }
     }
 
     /// Whole numbers from `low` to `high`, at most about `wanted` of them named.
@@ -34,7 +36,30 @@ impl Scale {
         let ticks: Vec<f64> = named.map(f64::from).collect();
         let (low, high) =
             if high > low { (f64::from(low), f64::from(high)) } else { (f64::from(low) - 1.0, f64::from(low) + 1.0) };
-        Self { low, high, ticks, decimals: 0 }
+        Self { low, high, ticks, decimals: 0, names: Vec::new() }
+    }
+
+    /// The decimal logarithm of positive numbers, with ticks at round ones.
+    pub fn log(low: f64, high: f64) -> Self {
+        let (low, high) = (low.log10(), high.log10());
+        let digits: &[f64] = if high - low > 2.5 { &[1.0] } else { &[1.0, 2.0, 5.0] };
+        let room = 0.04 * (high - low).max(0.1);
+        let (low, high) = (low - room, high + room);
+        let powers = low.floor() as i32..=high.ceil() as i32;
+        let round = powers.flat_map(|power| digits.iter().map(move |digit| digit * 10f64.powi(power)));
+        let round: Vec<f64> = round.filter(|value| (low..=high).contains(&value.log10())).collect();
+        let ticks = round.iter().map(|value| value.log10()).collect();
+        let name = |value: &f64| match value {
+            1e-4..1e5 => format!("{}", (value * 1e9).round() / 1e9),
+            _ => format!("{value:.0e}"),
+        };
+        Self { low, high, ticks, decimals: 0, names: round.iter().map(name).collect() }
+    }
+
+    /// One tick for each word, at 0, 1, ..
+    pub fn words(words: Vec<String>) -> Self {
+        let ticks: Vec<f64> = (0..words.len()).map(|place| place as f64).collect();
+        Self { low: -0.5, high: words.len() as f64 - 0.5, ticks, decimals: 0, names: words }
     }
 
     fn share(&self, value: f64) -> f64 {
@@ -42,7 +67,9 @@ impl Scale {
     }
 
     fn label(&self, tick: f64) -> String {
-        crate::report::words::number(tick, self.decimals)
+        let place = self.ticks.iter().position(|known| *known == tick);
+        let name = place.and_then(|place| self.names.get(place)).cloned();
+        name.unwrap_or_else(|| crate::report::words::number(tick, self.decimals))
     }
 }
 
@@ -141,12 +168,15 @@ pub fn beside<B: DrawingBackend>(
     Ok(())
 }
 
-/// Text of at most `most` characters.
+/// Text of at most `most` characters. Of what is long the middle is cut out: what tells names apart stands at either end.
 pub fn short(text: &str, most: usize) -> String {
-    match text.char_indices().nth(most) {
-        Some(_) => text.chars().take(most.saturating_sub(1)).chain(['…']).collect(),
-        None => text.into(),
+    let count = text.chars().count();
+    if count <= most {
+        return text.into();
     }
+    let behind = if most < 12 { 0 } else { (most - 1) / 2 };
+    let before = most.saturating_sub(1) - behind;
+    text.chars().take(before).chain(['…']).chain(text.chars().skip(count - behind)).collect()
 }
 
 #[cfg(test)]
@@ -166,7 +196,18 @@ mod tests {
     }
 
     #[test]
+    fn logarithmic_ticks_are_round_numbers() {
+        let names = |low, high| Scale::log(low, high).names;
+        assert_eq!(names(0.0001, 0.1), ["0.0001", "0.001", "0.01", "0.1"]);
+        assert_eq!(names(0.003, 0.04), ["0.005", "0.01", "0.02"]);
+        assert_eq!(names(1e-6, 1e-3), ["1e-6", "1e-5", "0.0001", "0.001"]);
+        let words = Scale::words(vec!["a".into(), "b".into()]);
+        assert_eq!((words.label(1.0), words.low, words.high), ("b".into(), -0.5, 1.5));
+    }
+
+    #[test]
     fn long_names_are_cut() {
         assert_eq!((short("abcdef", 4), short("abcd", 4)), ("abc…".into(), "abcd".into()));
+        assert_eq!(short("strong-baseline-without-colour", 13), "strong…colour");
     }
 }

@@ -4,11 +4,12 @@ mod axes;
 mod canvas;
 mod confusion;
 mod curves;
+mod keys;
 mod roc;
 mod seeds;
 
 use super::{
-    study::{Arm, Curve, Shown, Study},
+    study::{Arm, Curve, Point, Shown, Study},
     words,
 };
 use crate::error::Result;
@@ -32,8 +33,9 @@ pub struct Figure {
 
 /// Every figure that the study has data for.
 pub fn all(study: &Study) -> Result<Vec<Figure>> {
-    let figures = [seeds(study)?, learning_curves(study)?, loss_curves(study)?, roc(study)?, confusion(study)?];
-    Ok(figures.into_iter().flatten().collect())
+    let curves = [learning_curves(study)?, loss_curves(study)?];
+    let figures = [keys(study)?, seeds(study)?].into_iter().chain(curves).chain([roc(study)?, confusion(study)?]);
+    Ok(figures.flatten().collect())
 }
 
 fn figure(name: &'static str, title: &str, caption: String, drawing: &impl Drawing) -> Result<Option<Figure>> {
@@ -88,6 +90,67 @@ fn seeds(study: &Study) -> Result<Option<Figure>> {
          difference is clear: the table compares {unit} by {unit}."
     );
     figure("experiments", &format!("Every {unit}"), caption, &seeds::Seeds { x_name, rows })
+}
+
+/// Keys that are drawn, and points that it takes to see anything.
+const MOST_KEYS: usize = 8;
+const FEWEST_POINTS: usize = 3;
+
+fn keys(study: &Study) -> Result<Option<Figure>> {
+    if study.arms.iter().all(|arm| arm.points.len() < FEWEST_POINTS) {
+        return Ok(None);
+    }
+    let mut panels: Vec<keys::Panel> = Vec::new();
+    for (arm, point, y, early) in study.arms.iter().flat_map(|arm| heights(study, arm)) {
+        for (key, value) in point.assignments() {
+            let dot = keys::Dot { x: value.into(), y, colour: colour(study, arm), early };
+            match panels.iter_mut().find(|panel| panel.key == key) {
+                Some(panel) => panel.dots.push(dot),
+                None => panels.push(keys::Panel { key: key.into(), dots: vec![dot] }),
+            }
+        }
+    }
+    panels.retain(keys::Panel::is_legible);
+    panels.truncate(MOST_KEYS);
+    if panels.is_empty() {
+        return Ok(None);
+    }
+    let colours = match drawn(study).as_slice() {
+        [_] => String::new(),
+        several => {
+            let names: Vec<String> =
+                several.iter().zip(COLOURS).map(|((arm, _), name)| format!("{} {name}", arm.name)).collect();
+            format!(" Colours: {}.{}", names.join(", "), left_out(study))
+        }
+    };
+    let caption = format!(
+        "One dot a point: the mean over its {}s. Pale, small dots were given up early, and stand where they had come to. The \
+         other keys differ as well, so a slope is a hint and no proof.{colours}",
+        study.unit.word()
+    );
+    let y_name = format!("validation {}", words::metric(&study.metric));
+    figure("keys", "What each key does", caption, &keys::Keys { y_name, panels })
+}
+
+/// The palette's colours in words.
+const COLOURS: [&str; PALETTE.len()] = ["blue", "vermilion", "green", "pink", "orange", "sky blue"];
+
+fn colour(study: &Study, arm: &Arm) -> RGBColor {
+    let found = drawn(study).into_iter().find(|(other, _)| other.name == arm.name);
+    found.map_or(canvas::MUTED, |(_, colour)| colour)
+}
+
+/// Every point of an experiment with its mean, or where its runs had come to when they were given up.
+fn heights<'a>(study: &'a Study, arm: &'a Arm) -> impl Iterator<Item = (&'a Arm, &'a Point, f64, bool)> {
+    arm.points.iter().filter_map(move |point| {
+        let finished: Vec<f64> = study.values(point, &study.metric).into_values().collect();
+        if let Some(mean) = super::statistics::mean(&finished) {
+            return Some((arm, point, mean, false));
+        }
+        let runs = point.runs.iter().filter_map(|index| study.runs.get(*index));
+        let last = runs.filter_map(|at| Some(study.curves.metric.get(&at.run.id)?.last()?.1)).find(|y| y.is_finite());
+        last.map(|y| (arm, point, y, true))
+    })
 }
 
 const CURVES: (u32, u32) = (760, 380);

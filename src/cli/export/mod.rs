@@ -1,3 +1,6 @@
+mod mlflow;
+mod tensorboard;
+
 use super::output;
 use crate::{
     error::{Context, Result},
@@ -13,7 +16,7 @@ use std::{
 pub struct Args {
     /// The sweep's name
     sweep: String,
-    /// The format: runs.csv (a row for each run, with its summary), metrics.csv and predictions.csv
+    /// The format
     #[arg(long, value_enum, default_value_t = Format::Csv)]
     to: Format,
     /// Folder the files go to; default: `export` in the sweep's own
@@ -26,8 +29,13 @@ pub struct Args {
 
 #[derive(Clone, Copy, clap::ValueEnum)]
 enum Format {
-    /// RFC 4180, numbers with all their digits
+    /// runs.csv (a row for each run, with its summary), metrics.csv and predictions.csv: RFC 4180, numbers with all their
+    /// digits
     Csv,
+    /// A folder of event files for each run: `tensorboard --logdir DIR`
+    Tensorboard,
+    /// An experiment of MLflow's, as a folder that `mlflow migrate-filestore` takes into its database
+    Mlflow,
 }
 
 pub fn run(args: &Args) -> Result<u8> {
@@ -36,19 +44,45 @@ pub fn run(args: &Args) -> Result<u8> {
     let sweep = store.sweep(&args.sweep)?.name;
     let dir = args.dir.clone().unwrap_or_else(|| args.out.join(&sweep).join("export"));
     std::fs::create_dir_all(&dir).context(|| dir.display().to_string())?;
-    let Format::Csv = args.to;
-    for (name, rows) in tables(&store, &sweep)? {
-        write(&dir.join(format!("{name}.csv")), &csv(&rows))?;
+    match args.to {
+        Format::Csv => {
+            for (name, rows) in tables(&store, &sweep)? {
+                write(&dir.join(format!("{name}.csv")), &csv(&rows))?;
+            }
+        }
+        Format::Tensorboard => {
+            let files = tensorboard::write(&dir, &store.query(&metrics(&sweep, "r.started_at, "))?)?;
+            files.iter().try_for_each(|path| output::line(path.display()))?;
+        }
+        Format::Mlflow => output::line(mlflow::write(&dir, &store, &sweep)?.display())?,
     }
     Ok(0)
 }
 
+const OF: &str = "FROM sweep_runs s JOIN runs r ON r.id = s.run_id";
+const KEYS: &str = "s.experiment, s.point, s.run_id, r.seed, r.fold";
+
+/// A sweep's name within SQL's quotes.
+fn quote(sweep: &str) -> String {
+    sweep.replace('\'', "''")
+}
+
+fn here(sweep: &str) -> String {
+    format!("WHERE s.sweep = '{}' ORDER BY s.position", quote(sweep))
+}
+
+/// Selects every metric of a sweep, with `more` behind the keys of its run.
+fn metrics(sweep: &str, more: &str) -> String {
+    let here = here(sweep);
+    format!(
+        "SELECT {KEYS}, {more}m.epoch, m.step, m.split, m.name, m.value {OF} JOIN metrics m ON m.run_id = r.id {here}, m.epoch, m.step, m.split, m.name"
+    )
+}
+
 /// What is exported: a name and its rows.
 fn tables(store: &Store, sweep: &str) -> Result<[(&'static str, Rows); 3]> {
-    let sweep = sweep.replace('\'', "''");
-    let of = "FROM sweep_runs s JOIN runs r ON r.id = s.run_id";
-    let keys = "s.experiment, s.point, s.run_id, r.seed, r.fold";
-    let here = format!("WHERE s.sweep = '{sweep}' ORDER BY s.position");
+    let metrics = metrics(sweep, "");
+    let (sweep, here) = (quote(sweep), here(sweep));
     let summary = |row: &Vec<Value>| match &row[0] {
         Value::Text(name) => Some(name.clone()),
         _ => None,
@@ -61,19 +95,22 @@ fn tables(store: &Store, sweep: &str) -> Result<[(&'static str, Rows); 3]> {
         columns + &format!(", (SELECT value FROM summaries WHERE run_id = r.id AND name = '{text}') AS \"{column}\"")
     });
     let runs = format!(
-        "SELECT {keys}, r.status, r.attempts, r.device, r.parameters, r.epoch, r.best_epoch, r.started_at, r.finished_at{columns} {of} {here}"
-    );
-    let metrics = format!(
-        "SELECT {keys}, m.epoch, m.step, m.split, m.name, m.value {of} JOIN metrics m ON m.run_id = r.id {here}, m.epoch, m.step, m.split, m.name"
+        "SELECT {KEYS}, r.status, r.attempts, r.device, r.parameters, r.epoch, r.best_epoch, r.started_at, r.finished_at{columns} {OF} {here}"
     );
     let predictions = format!(
-        "SELECT {keys}, p.split, p.image, p.target, p.class, p.score {of} JOIN predictions p ON p.run_id = r.id {here}, p.split, p.image, p.class"
+        "SELECT {KEYS}, p.split, p.image, p.target, p.class, p.score {OF} JOIN predictions p ON p.run_id = r.id {here}, p.split, p.image, p.class"
     );
     Ok([
         ("runs", store.query(&runs)?),
         ("metrics", store.query(&metrics)?),
         ("predictions", store.query(&predictions)?),
     ])
+}
+
+/// A name that is one folder on every system.
+fn plain(name: &str) -> String {
+    let kept = |c: char| if c.is_alphanumeric() || "-_.=+".contains(c) { c } else { '_' };
+    name.chars().map(kept).take(120).collect()
 }
 
 fn csv(rows: &Rows) -> String {
