@@ -35,6 +35,11 @@ macro_rules! components {
             pub fn as_dyn(&self) -> &dyn $behaviour {
                 match self { $(Self::$module(component) => component),+ }
             }
+
+            /// The same, to be changed.
+            pub fn as_dyn_mut(&mut self) -> &mut dyn $behaviour {
+                match self { $(Self::$module(component) => component),+ }
+            }
         }
     };
 }

@@ -319,17 +319,81 @@ fn seeds_differ_and_repeat() {
 }
 
 #[test]
-fn a_broken_checkpoint_is_told_and_the_run_starts_over() {
-    let spec = spec(json!({ "epochs": 2 }));
-    let dir = tempfile::tempdir().unwrap();
-    run(&spec, dir.path(), 1, Some(4)).1.unwrap_err();
-    let last = dir.path().join("checkpoints/last.safetensors");
-    let bytes = std::fs::read(&last).unwrap();
-    std::fs::write(&last, &bytes[..bytes.len() / 2]).unwrap();
-    let (events, result) = run(&spec, dir.path(), 1, None);
-    result.unwrap();
-    assert!(events.iter().any(|event| matches!(event, Event::Warning { .. })));
-    assert_eq!(numbers(&events), numbers(&finished(&spec, 1)));
+fn a_broken_checkpoint_is_told_and_the_run_goes_on_from_the_one_before() {
+    let spec = spec(json!({ "epochs": 3 }));
+    let whole = finished(&spec, 1);
+    let cut = |dir: &Path, name: &str| {
+        let path = dir.join("checkpoints").join(name);
+        let bytes = std::fs::read(&path).unwrap();
+        std::fs::write(&path, &bytes[..bytes.len() / 2]).unwrap();
+    };
+    let both = &["goes on from the one before", "starts over"][..];
+    for (broken, linked, started, told) in [
+        (&["last.safetensors"][..], false, 2, &both[..1]),
+        (&["last.safetensors", "previous.safetensors"], false, 0, both),
+        // Killed before the next one was written.
+        (&["last.safetensors"], true, 0, both),
+    ] {
+        let dir = tempfile::tempdir().unwrap();
+        let (mut all, _) = run(&spec, dir.path(), 1, Some(7));
+        if linked {
+            let [last, previous] =
+                ["last", "previous"].map(|name| dir.path().join(format!("checkpoints/{name}.safetensors")));
+            std::fs::remove_file(&previous).unwrap();
+            std::fs::hard_link(last, previous).unwrap();
+        }
+        broken.iter().for_each(|name| cut(dir.path(), name));
+        let (events, result) = run(&spec, dir.path(), 1, None);
+        result.unwrap();
+        let warnings: Vec<&String> = events
+            .iter()
+            .filter_map(|event| if let Event::Warning { message } = event { Some(message) } else { None })
+            .collect();
+        assert_eq!(warnings.len(), told.len(), "{warnings:?}");
+        assert!(warnings.iter().zip(told).all(|(warning, part)| warning.contains(part)), "{warnings:?}");
+        let from = |event: &Event| if let Event::Started { epoch, .. } = event { Some(*epoch) } else { None };
+        assert_eq!(events.iter().find_map(from), Some(started));
+        all.extend(events);
+        assert_eq!(numbers(&all), numbers(&whole));
+        assert!(!dir.path().join("checkpoints/previous.safetensors").exists());
+    }
+}
+
+#[test]
+fn balanced_weights_follow_from_the_training_images() {
+    let folder = tempfile::tempdir().unwrap();
+    let source = json!({ "synthetic": { "train": 32, "val": 8, "size": SIZE, "fakes": 0.25 } });
+    let decode = Decode { size: SIZE, interpolation: Interpolation::Bilinear };
+    let data = data::open(&serde_json::from_value(source).unwrap(), decode, folder.path(), &|_| {}).unwrap();
+    let fakes = data.train.items.iter().filter(|item| item.target == 1).count();
+    let numbers_with = |weights: Value| {
+        let loss = json!({ "cross_entropy": { "class_weights": weights } });
+        let spec = spec(json!({ "epochs": 1, "loss": loss }));
+        let dir = tempfile::tempdir().unwrap();
+        let (device, dir) = (Device::Cpu, dir.path());
+        let job = Job {
+            spec: &spec,
+            seed: 3,
+            data: &data,
+            device,
+            dir,
+            until: None,
+            threads: 1,
+            attempt: 1,
+            micro_batch: None,
+        };
+        let mut events = Vec::new();
+        let mut emit = |event| {
+            events.push(event);
+            Ok(())
+        };
+        train::run(&job, &mut emit, &AtomicBool::new(false)).unwrap();
+        numbers(&events)
+    };
+    let [real, fake] = [32 - fakes, fakes].map(|count| 32.0 / (2 * count) as f64);
+    assert_ne!(real, fake);
+    assert_eq!(numbers_with(json!("balanced")), numbers_with(json!([real, fake])));
+    assert_ne!(numbers_with(json!("balanced")), numbers_with(json!([1.0, 1.0])));
 }
 
 #[test]

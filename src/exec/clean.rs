@@ -31,8 +31,8 @@ const TEMPORARY: &str = "temporary files that were left behind";
 /// Removes what nothing needs: metrics, predictions, logs and every checkpoint that a run was told to keep stay. May be
 /// called while a sweep is at work.
 pub fn clean(out: &Path, dry_run: bool) -> Result<Cleaned> {
-    let lock = FolderLock::try_take(out)?;
     let store = Store::read(&store_path(out))?;
+    let lock = FolderLock::try_take(out)?;
     let mut cleaned = Cleaned { busy: lock.is_none(), dry_run, ..Cleaned::default() };
     let teachers = teachers(&store)?;
     for (id, dir) in run_folders(out) {
@@ -56,10 +56,11 @@ fn unneeded(run: &Run, checkpoints: &Path, orphan: bool, cleaned: &mut Cleaned) 
     let over = run.status == Status::Finished;
     let keeps_last = toml::from_str::<RunSpec>(&run.spec).is_ok_and(|spec| matches!(spec.keep, Keep::All | Keep::Last));
     for path in files(checkpoints) {
-        let resumes = path.file_name().is_some_and(|name| name == "last.safetensors");
+        let named = |wanted: &str| path.file_name().is_some_and(|name| name == wanted);
+        let (resumes, outlived) = (named("last.safetensors"), named("previous.safetensors"));
         if orphan {
             cleaned.add(REMOVED, path);
-        } else if over && resumes && !keeps_last {
+        } else if over && (outlived || resumes && !keeps_last) {
             cleaned.add(RESUME, path);
         }
     }

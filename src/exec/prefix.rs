@@ -81,7 +81,7 @@ pub fn branch(leader: &Task, follower: &Follower) -> Result<()> {
     drop(writer);
     for entry in std::fs::read_dir(from.join("checkpoints")).context(place)? {
         let path = entry.context(place)?.path();
-        let Some(name) = path.file_name() else { continue };
+        let Some(name) = path.file_name().filter(|name| *name != "previous.safetensors") else { continue };
         let bytes = std::fs::read(&path).context(place)?;
         write_atomically(&to.join("checkpoints").join(name), |file| Ok(file.write_all(&bytes)?))?;
     }

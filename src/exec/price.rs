@@ -178,7 +178,8 @@ impl Memories {
             let weights = 4 * self.parameters.get(&run.spec.backbone.name)?;
             // Adam's two moments beside the weights; other rules need less, averages more.
             let resume = 3 * weights;
-            working = resume.max(working);
+            // The last checkpoint, and the one before it.
+            working = (2 * resume).max(working);
             let best = weights * run.spec.keep_best.unwrap_or(0) as u64;
             stays += best
                 + match run.spec.keep {

@@ -1,4 +1,4 @@
-use super::{Loss, Targets, check_length, per_class, smoothed};
+use super::{ClassWeights, Loss, Targets, check_length, class_weights::values, per_class, smoothed};
 use crate::{
     error::Result,
     tensor::{Tensor, ops},
@@ -21,11 +21,11 @@ pub struct Bce {
     #[garde(inner(range(min = 0.0, max = 1.0)))]
     #[schemars(range(min = 0.0, max = 1.0))]
     pub target_threshold: Option<f64>,
-    /// How much a positive counts in each class, in the order of the classes; default: all 1.
+    /// How much a positive counts in each class, in the order of the classes, or "balanced": as much as there are negatives
+    /// for each. Default: all 1.
     #[serde(skip_serializing_if = "Option::is_none")]
-    #[garde(inner(inner(range(min = 1e-6))))]
-    #[schemars(inner(range(min = 1e-6)))]
-    pub pos_weight: Option<Vec<f64>>,
+    #[garde(skip)]
+    pub pos_weight: Option<ClassWeights>,
 }
 
 impl Loss for Bce {
@@ -34,7 +34,7 @@ impl Loss for Bce {
         if let Some(threshold) = self.target_threshold {
             wanted = wanted.gt(threshold)?.to_dtype(logits.dtype())?;
         }
-        let Some(pos_weight) = &self.pos_weight else {
+        let Some(pos_weight) = values(&self.pos_weight) else {
             let losses = ops::bce_with_logits(logits, &wanted)?;
             return ops::total(&losses, 1.0 / losses.elem_count().max(1) as f64);
         };
@@ -44,7 +44,11 @@ impl Loss for Bce {
         Ok((ops::bce_with_logits(logits, &(positive / &scale)?)? * scale)?.mean_all()?)
     }
 
+    fn settle(&mut self, counts: &[usize]) {
+        self.pos_weight.iter_mut().for_each(|weights| weights.settle_positives(counts));
+    }
+
     fn check(&self, classes: usize) -> std::result::Result<(), String> {
-        check_length("pos_weight", self.pos_weight.as_deref(), classes)
+        check_length("pos_weight", &self.pos_weight, classes)
     }
 }

@@ -1,4 +1,4 @@
-use super::{Loss, Targets, check_length, log_softmax, per_class};
+use super::{ClassWeights, Loss, Targets, check_length, class_weights::values, log_softmax, per_class};
 use crate::{error::Result, tensor::Tensor};
 use garde::Validate;
 use schemars::JsonSchema;
@@ -15,11 +15,11 @@ pub struct Focal {
     #[garde(range(min = 0.0))]
     #[schemars(range(min = 0.0))]
     pub gamma: f64,
-    /// A weight for each class, in the order of the classes; default: all 1.
+    /// A weight for each class, in the order of the classes, or "balanced": the more the fewer training images a class
+    /// has. Default: all 1.
     #[serde(skip_serializing_if = "Option::is_none")]
-    #[garde(inner(inner(range(min = 0.0))))]
-    #[schemars(inner(range(min = 0.0)))]
-    pub alpha: Option<Vec<f64>>,
+    #[garde(skip)]
+    pub alpha: Option<ClassWeights>,
 }
 
 impl Default for Focal {
@@ -33,7 +33,7 @@ impl Loss for Focal {
         let log_p = log_softmax(logits)?;
         // Away from 0, where a power below 1 has no slope; what is lost is below the rounding of 1 - p.
         let miss = (1.0 - log_p.exp()?)?.maximum(1e-7)?;
-        let targets = match &self.alpha {
+        let targets = match values(&self.alpha) {
             Some(alpha) => targets.probabilities.detach().broadcast_mul(&per_class(alpha, logits)?)?,
             None => targets.probabilities.detach(),
         };
@@ -41,7 +41,11 @@ impl Loss for Focal {
         Ok((terms.sum_all()? * (-1.0 / logits.dim(0)?.max(1) as f64))?)
     }
 
+    fn settle(&mut self, counts: &[usize]) {
+        self.alpha.iter_mut().for_each(|weights| weights.settle(counts));
+    }
+
     fn check(&self, classes: usize) -> std::result::Result<(), String> {
-        check_length("alpha", self.alpha.as_deref(), classes)
+        check_length("alpha", &self.alpha, classes)
     }
 }

@@ -1,6 +1,9 @@
 //! Losses: what training minimizes.
 
+mod class_weights;
 pub mod terms;
+
+pub use class_weights::ClassWeights;
 
 use crate::{
     error::Result,
@@ -19,6 +22,9 @@ pub struct Targets<'a> {
 pub trait Loss: Send + Sync {
     /// The mean loss, a scalar on the tape. `logits (N, C)`.
     fn loss(&self, logits: &Tensor, targets: &Targets) -> Result<Tensor>;
+
+    /// Makes weights that follow from the training images, of which each class has so many.
+    fn settle(&mut self, _counts: &[usize]) {}
 
     /// What is wrong with these parameters for this number of classes.
     fn check(&self, _classes: usize) -> std::result::Result<(), String> {
@@ -51,8 +57,8 @@ fn per_class(values: &[f64], logits: &Tensor) -> Result<Tensor> {
 }
 
 /// A list with one value a class must have as many as there are classes.
-fn check_length(name: &str, values: Option<&[f64]>, classes: usize) -> std::result::Result<(), String> {
-    match values {
+fn check_length(name: &str, weights: &Option<ClassWeights>, classes: usize) -> std::result::Result<(), String> {
+    match class_weights::values(weights) {
         Some(values) if values.len() != classes => {
             Err(format!("{name} has {} values, the data set has {classes} classes", values.len()))
         }

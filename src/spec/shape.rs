@@ -134,6 +134,9 @@ impl<'a> Shape<'a> {
         if branches.iter().all(|branch| branch.is_tag()) {
             return Kind::Component(branches.iter().flat_map(|branch| branch.keys()).collect());
         }
+        // What may be left out stands beside the alternatives of a type of its own.
+        let inner = |branch: Shape<'a>| if let Kind::Any(inner) = branch.kind() { inner } else { vec![branch] };
+        let branches: Vec<Shape<'a>> = branches.into_iter().flat_map(inner).collect();
         let choices = branches.iter().map(|branch| match branch.kind() {
             Kind::Choice(choices) => Some(choices),
             _ => None,

@@ -1,4 +1,5 @@
-//! A run's checkpoints: `last` holds everything a resume needs, `best` the selected epoch's weights under timm's names.
+//! A run's checkpoints: `last` holds everything a resume needs, `previous` is the one before in case it is damaged, `best`
+//! has the selected epoch's weights under timm's names.
 
 use super::{average::Average, progress::Progress, update::Updater};
 use crate::{
@@ -40,6 +41,10 @@ impl Folder {
         self.path.join("last.safetensors")
     }
 
+    fn previous(&self) -> PathBuf {
+        self.path.join("previous.safetensors")
+    }
+
     fn best(&self) -> PathBuf {
         self.path.join("best.safetensors")
     }
@@ -59,7 +64,28 @@ impl Folder {
         }
         let state = State { progress: progress.clone(), optimizer_steps: updater.count() };
         let state = serde_json::to_string(&state).map_err(Error::bug)?;
+        self.keep_previous()?;
         safetensors::write(&self.last(), &arrays, &BTreeMap::from([(Self::STATE.into(), state)]))
+    }
+
+    /// Gives `last` a second name, so that it outlives the new one's coming.
+    fn keep_previous(&self) -> Result<()> {
+        if self.last().exists() {
+            remove(&self.previous())?;
+            // A file system without such links does without.
+            let _ = std::fs::hard_link(self.last(), self.previous());
+        }
+        Ok(())
+    }
+
+    /// Puts `previous` in the place of a `last` that cannot be used; false where there is none, and `last` is gone.
+    pub fn step_back(&self) -> Result<bool> {
+        match std::fs::rename(self.previous(), self.last()) {
+            // Nothing is renamed where both are one file still: then this goes back no further.
+            Ok(()) => remove(&self.previous()).map(|()| true),
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => remove(&self.last()).map(|()| false),
+            Err(error) => Err(error).context(|| format!("cannot replace {}", self.last().display())),
+        }
     }
 
     /// Takes `last` back; `None` where there is none.
@@ -117,6 +143,11 @@ impl Folder {
     /// Removes the weights of every epoch up to `last` that is not among these.
     pub fn keep_epochs(&self, epochs: &[u32], last: u32) -> Result<()> {
         (1..=last).filter(|epoch| !epochs.contains(epoch)).try_for_each(|epoch| remove(&self.epoch(epoch)))
+    }
+
+    /// Only a run at work goes back to it.
+    pub fn remove_previous(&self) -> Result<()> {
+        remove(&self.previous())
     }
 
     pub fn remove_last(&self) -> Result<()> {

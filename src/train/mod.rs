@@ -128,17 +128,19 @@ impl<'a> Trainer<'a> {
         })
     }
 
-    /// At the last checkpoint, or at the start where there is none or it is damaged.
+    /// At the last checkpoint that can be read, or at the start where there is none.
     fn resume(job: &'a Job<'a>, emit: &mut Emit) -> Result<Self> {
         let mut trainer = Self::new(job, emit)?;
-        match trainer.load() {
-            Err(error) if error.cause == Cause::User => {
-                let message = format!("the checkpoint cannot be read, so the run starts over ({error})");
-                emit(Event::Warning { message })?;
-                // What was read of it must not stay behind.
-                Self::new(job, emit)
-            }
-            loaded => loaded.map(|()| trainer),
+        loop {
+            let error = match trainer.load() {
+                Err(error) if error.cause == Cause::User => error,
+                loaded => return loaded.map(|()| trainer),
+            };
+            let earlier = trainer.folder.step_back()?;
+            let then = if earlier { "goes on from the one before" } else { "starts over" };
+            emit(Event::Warning { message: format!("the checkpoint cannot be read, so the run {then} ({error})") })?;
+            // What was read of it must not stay behind.
+            trainer = Self::new(job, emit)?;
         }
     }
 
@@ -302,7 +304,8 @@ impl<'a> Trainer<'a> {
 
     fn evaluate(&self) -> Result<Evaluation> {
         let Batches { images, val, micro_batch, .. } = &self.batches;
-        evaluate(&self.model, self.job.spec.loss.as_dyn(), (&self.job.data.val, val.as_ref()), images, *micro_batch)
+        let (criterion, val) = (self.objective.criterion.as_dyn(), (&self.job.data.val, val.as_ref()));
+        evaluate(&self.model, criterion, val, images, *micro_batch)
     }
 
     /// Runs `work` with the averaged weights in place of the trained ones, where there is an average.
@@ -342,6 +345,7 @@ impl<'a> Trainer<'a> {
         emit(Event::Finished { best_epoch: epoch, summary })?;
         let kept = self.progress.best_epochs(self.job.spec.keep_best.unwrap_or(0), self.job.spec);
         self.folder.keep_epochs(&kept, self.progress.epoch)?;
+        self.folder.remove_previous()?;
         match self.job.spec.keep {
             Keep::All => Ok(()),
             Keep::Best => self.folder.remove_last(),

@@ -62,9 +62,9 @@ fn damaged_checkpoints_cost_time_but_no_bit() {
         }
         bench.complete(&out, &[]);
         assert_eq!(bench.numbers(&out), expected, "trial {trial}");
-        let warned = "SELECT count(*) FROM warnings WHERE message LIKE '%checkpoint%starts over%'";
+        let warned = "SELECT count(*) FROM warnings WHERE message LIKE '%the checkpoint cannot be read%'";
         // Zeros in place of zeros are no damage.
-        assert!(bench.count(&out, warned) == 1 || trial > 2, "trial {trial}: nobody said so");
+        assert!(bench.count(&out, warned) > 0 || trial > 2, "trial {trial}: nobody said so");
         bench.assert_clean(&out);
         fs::remove_dir_all(bench.out(&out)).unwrap();
     }
