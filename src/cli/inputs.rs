@@ -20,10 +20,11 @@ use rayon::prelude::*;
 use std::path::PathBuf;
 
 #[derive(clap::Args)]
+#[command(group(clap::ArgGroup::new("model").required(true).args(["runs", "backbone"])))]
 pub struct InputArgs {
     /// A finished run by its id or the beginning of it; or a sweep, an experiment or SWEEP/EXPERIMENT for all finished
     /// runs of it. Several are an ensemble
-    #[arg(long = "run", value_name = "RUN", conflicts_with_all = ["backbone", "weights"], required_unless_present = "backbone")]
+    #[arg(long = "run", value_name = "RUN", conflicts_with = "weights")]
     pub runs: Vec<String>,
     /// A backbone by timm's name, with weights from a file
     #[arg(long, requires = "weights")]

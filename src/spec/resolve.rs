@@ -167,7 +167,7 @@ pub fn origins(spec: &RunSpec, merged: &Merged) -> Vec<Origin> {
 
 fn collect(value: &toml::Value, path: &mut Vec<String>, leaves: &mut Vec<(Vec<String>, String)>) {
     match value.as_table().filter(|table| !table.is_empty()) {
-        None => leaves.push((path.clone(), value.to_string())),
+        None => leaves.push((path.clone(), shortest(value).to_string())),
         Some(table) => {
             for (key, value) in table {
                 path.push(key.clone());
@@ -175,6 +175,17 @@ fn collect(value: &toml::Value, path: &mut Vec<String>, leaves: &mut Vec<(Vec<St
                 path.pop();
             }
         }
+    }
+}
+
+/// Numbers of single precision in the digits they were written with: 0.485, not 0.48500001430511475.
+fn shortest(value: &toml::Value) -> toml::Value {
+    match value {
+        toml::Value::Float(number) if f64::from(*number as f32) == *number => {
+            toml::Value::Float((*number as f32).to_string().parse().unwrap_or(*number))
+        }
+        toml::Value::Array(items) => toml::Value::Array(items.iter().map(shortest).collect()),
+        other => other.clone(),
     }
 }
 
