@@ -151,16 +151,15 @@ fn wrong_label_files_are_refused_with_their_place() {
 
 #[cfg(unix)]
 #[test]
-fn links_out_of_the_image_folder_are_refused() {
+fn links_to_images_are_images() {
     let (folder, ffdi) = on_disk();
     let image = ffdi.root.join("trainset/train_000000.jpg");
-    fs::remove_file(&image).unwrap();
-    std::os::unix::fs::symlink(ffdi.root.join("valset/val_000000.jpg"), &image).unwrap();
-    let found = refusal(&DataSpec::ffdi(ffdi.clone()), folder.path());
-    assert!(found.contains("leads out of the image folder"), "{found}");
-    fs::remove_file(&image).unwrap();
-    std::os::unix::fs::symlink(ffdi.root.join("trainset/train_000001.jpg"), &image).unwrap();
-    assert_eq!(open(&DataSpec::ffdi(ffdi), folder.path()).train.items.len(), 8);
+    let elsewhere = folder.path().join("pool.jpg");
+    fs::rename(&image, &elsewhere).unwrap();
+    std::os::unix::fs::symlink(&elsewhere, &image).unwrap();
+    assert_eq!(open(&DataSpec::ffdi(ffdi.clone()), folder.path()).train.items.len(), 8);
+    fs::remove_file(&elsewhere).unwrap();
+    assert!(refusal(&DataSpec::ffdi(ffdi), folder.path()).contains("1 missing image:\n  train_000000.jpg"));
 }
 
 #[test]
@@ -295,4 +294,35 @@ fn folders_for_training_and_validation_are_found() {
     assert!(both.list().unwrap_err().to_string().contains("leave out `val_fraction`"));
     folders(&root, &["val/c/4.jpg"]);
     assert!(source.list().unwrap_err().to_string().contains("no class c"));
+    fs::remove_dir_all(root.join("val/c")).unwrap();
+    fs::rename(root.join("val"), root.join("valid")).unwrap();
+    assert_eq!(source.list().unwrap().classes, ["a", "b"]);
+}
+
+#[test]
+fn a_split_is_never_taken_for_classes() {
+    let folder = tempdir().unwrap();
+    let root = folder.path().join("set");
+    folders(&root, &["train/a/1.jpg", "train/b/2.jpg", "test/a/1.jpg", "test/b/3.jpg"]);
+    let source = Folder { root: root.clone(), ..Folder::default() };
+    let found = source.list().unwrap_err().to_string();
+    assert!(found.contains("no `val` beside it") && found.contains("val = \"test\""), "{found}");
+    let named = Folder { val: Some("test".into()), ..source.clone() };
+    assert_eq!(named.list().unwrap().classes, ["a", "b"]);
+    fs::remove_dir_all(root.join("test")).unwrap();
+    assert!(source.list().unwrap_err().to_string().contains("holds `train` alone: write root = "));
+    // A class may be called so.
+    let vehicles = folder.path().join("vehicles");
+    folders(&vehicles, &["train/1.jpg", "train/2.jpg", "tram/3.jpg", "tram/4.jpg"]);
+    let source = Folder { root: vehicles, val_fraction: Some(0.5), ..Folder::default() };
+    assert_eq!(source.list().unwrap().classes, ["train", "tram"]);
+}
+
+#[test]
+fn pictures_of_other_kinds_are_passed_over_with_a_warning() {
+    let folder = tempdir().unwrap();
+    let root = folder.path().join("set");
+    folders(&root, &["a/1.jpg", "a/2.jpg", "b/1.jpg", "b/2.jpg", "a/3.tif", "b/deep/4.TIF", "b/5.gif", "b/notes.txt"]);
+    let listing = Folder { root, val_fraction: Some(0.5), ..Folder::default() }.list().unwrap();
+    assert_eq!(listing.warnings, ["left out: 1 .gif, 2 .tif; JPEG, PNG, WebP and BMP can be read"]);
 }

@@ -171,3 +171,31 @@ fn runs_that_begin_alike_share_it_and_end_on_the_same_numbers() {
     assert_eq!(bench.numbers("out"), bench.numbers("alone"));
     bench.assert_clean("out");
 }
+
+#[test]
+fn other_tools_get_their_files() {
+    let bench = Bench::new(&one_seed());
+    bench.complete("out", &["--only", "base*"]);
+    let run = tell(&bench, &["list", "tiny"]).lines().nth(2).unwrap().split_whitespace().next().unwrap().to_string();
+    tell(&bench, &["export", "tiny", "--to", "tensorboard", "--dir", "board"]);
+    let board = bench.path().join("board/baseline/seed-0");
+    let events: Vec<PathBuf> = fs::read_dir(board).unwrap().map(|entry| entry.unwrap().path()).collect();
+    assert!(events.len() == 1 && events[0].to_str().unwrap().contains(&run), "{events:?}");
+    tell(&bench, &["export", "tiny", "--to", "mlflow", "--dir", "mlruns"]);
+    let experiment = fs::read_dir(bench.path().join("mlruns")).unwrap().next().unwrap().unwrap().path();
+    let read = |name: &str| fs::read_to_string(experiment.join(name)).unwrap();
+    assert!(read("meta.yaml").contains("name: 'tiny'"));
+    assert!(read(&format!("{run}/meta.yaml")).contains("status: 3"));
+    assert!(experiment.join(&run).join("artifacts").is_dir());
+    assert_eq!(read(&format!("{run}/metrics/val/accuracy")).lines().count(), 2);
+    assert_eq!(read(&format!("{run}/params/batch_size")), "8");
+}
+
+#[test]
+fn a_plan_says_what_the_data_holds_and_which_experiments_are_the_same() {
+    let twins = one_seed() + "\n[[experiment]]\nname = \"twin\"\nextends = \"baseline\"\n";
+    let bench = Bench::new(&twins);
+    let said = tell(&bench, &["plan", "tiny.toml", "--brief"]);
+    assert!(said.contains("note: `twin` describes the very runs of `baseline`: nothing differs"), "{said}");
+    assert!(said.lines().any(|line| line.starts_with("data: ") && line.contains("training images (")), "{said}");
+}

@@ -75,6 +75,9 @@ pub const CONVNEXT_TINY: Entry = Entry {
     },
 };
 
+/// The smallest side of images: a quarter, halved three times without padding, is one pixel.
+pub const SMALLEST: usize = 32;
+
 /// How the sizes differ.
 struct Plan {
     /// Blocks of each stage.

@@ -233,7 +233,12 @@ impl Architecture {
     /// Whether images of this side can go in; the user's mistake names the nearest sizes that can.
     pub fn check_size(&self, image: usize) -> Result<()> {
         let Self::One(found) = self else { return Ok(()) };
-        vit::shape(found.entry.name).map_or(Ok(()), |shape| shape.grid(image).map(drop))
+        let name = found.entry.name;
+        if name.starts_with("convnext") && image < convnext::SMALLEST {
+            let what = format!("{name} leaves nothing of {image} pixels; its smallest size is {}", convnext::SMALLEST);
+            return Err(Error::user(what));
+        }
+        vit::shape(name).map_or(Ok(()), |shape| shape.grid(image).map(drop))
     }
 
     /// Whether one set of weights takes images of any size, so that their size may change during a training. What has a

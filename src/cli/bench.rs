@@ -6,6 +6,7 @@ use crate::{
     error::{Error, Result},
     train::speed::{self, Bench},
 };
+use std::num::NonZeroUsize;
 
 /// Images per second of a full training step (forward, backward, Adam) on resident data
 #[derive(clap::Args)]
@@ -14,11 +15,11 @@ pub struct Args {
     #[arg(long)]
     backbone: String,
     /// Width and height of the images
-    #[arg(long, default_value_t = 224)]
-    size: usize,
+    #[arg(long, default_value = "224")]
+    size: NonZeroUsize,
     /// Images of one step
-    #[arg(long, default_value_t = 32)]
-    batch: usize,
+    #[arg(long, default_value = "32")]
+    batch: NonZeroUsize,
     #[command(flatten)]
     device: DeviceArgs,
     /// Threads [default: every core]
@@ -41,7 +42,7 @@ pub fn run(args: &Args) -> Result<u8> {
         Some(threads) => threads.max(1),
         None => std::thread::available_parallelism().map_or(1, usize::from),
     };
-    let (size, batch, steps) = (args.size, args.batch, args.steps.max(1));
+    let (size, batch, steps) = (args.size.get(), args.batch.get(), args.steps.max(1));
     let bench =
         Bench { backbone: &args.backbone, size, batch, steps, device, precision, deterministic: args.deterministic };
     let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().map_err(Error::bug)?;

@@ -5,6 +5,7 @@ use crate::{
     spec::ExperimentFile,
     sweep::{self, PlannedRun},
 };
+use std::num::NonZeroUsize;
 
 /// List every run with its id and state, and where each value came from; starts nothing
 #[derive(clap::Args)]
@@ -19,13 +20,13 @@ pub struct Args {
     probe: bool,
     /// Runs at once, for the price [default: as `sweep` would]
     #[arg(long)]
-    jobs: Option<usize>,
+    jobs: Option<NonZeroUsize>,
 }
 
 pub fn run(args: &Args) -> Result<u8> {
     let (file, runs) = planning::plan(&args.file)?;
     show(&args.file, &file, &runs, !args.brief)?;
-    let options = exec::Options::new(&file, &args.file.out, args.jobs, &args.file.device);
+    let options = exec::Options::new(&file, &args.file.out, args.jobs.map(NonZeroUsize::get), &args.file.device);
     let mut tell = |news: &str| eprintln!("{news}");
     let probe: Option<&mut dyn FnMut(&str)> = if args.probe { Some(&mut tell) } else { None };
     output::print(exec::price(&runs, &options, probe)?)?;
@@ -60,6 +61,7 @@ pub fn show(args: &planning::FileArgs, file: &ExperimentFile, runs: &[PlannedRun
             point.join(" ")
         ))?;
     }
-    sweep::outlook(file, runs).iter().try_for_each(output::line)?;
+    let lines = [sweep::outlook(file, runs), sweep::twins(runs), file.images()];
+    lines.iter().flatten().try_for_each(output::line)?;
     Ok(0)
 }

@@ -6,6 +6,7 @@ use crate::{
     spec::{ExperimentFile, RunSpec},
     store::{Status, Store},
     sweep::{self, PlannedRun},
+    tensor::params::matches,
     train,
 };
 use std::path::{Path, PathBuf};
@@ -17,7 +18,7 @@ pub struct FileArgs {
     /// Results folder
     #[arg(long, default_value = "results")]
     pub out: PathBuf,
-    /// Only this experiment; may be given several times
+    /// Only experiments of this name, in which `*` stands for anything; may be given several times
     #[arg(long, value_name = "NAME")]
     pub only: Vec<String>,
     /// Sets a value in every experiment, e.g. --set epochs=3; may be given several times
@@ -36,7 +37,7 @@ pub fn plan(args: &FileArgs) -> Result<(ExperimentFile, Vec<PlannedRun>)> {
     check_only(&file, &args.only)?;
     if !args.only.is_empty() {
         file.partial = true;
-        file.experiments.retain(|experiment| args.only.contains(&experiment.name));
+        file.experiments.retain(|experiment| args.only.iter().any(|wanted| matches(wanted, &experiment.name)));
     }
     let fingerprint = exec::fingerprints(&exec::cache_path(&args.out));
     let store = exec::store_path(&args.out);
@@ -66,7 +67,7 @@ fn check_teacher(spec: &RunSpec, out: &Path) -> Result<()> {
 
 fn check_only(file: &ExperimentFile, only: &[String]) -> Result<()> {
     let names: Vec<&str> = file.experiments.iter().map(|experiment| experiment.name.as_str()).collect();
-    match only.iter().find(|name| !names.contains(&name.as_str())) {
+    match only.iter().find(|wanted| !names.iter().any(|name| matches(wanted, name))) {
         None => Ok(()),
         Some(name) => Err(Error::user(format!("--only {name}: the file has {}", names.join(", ")))),
     }

@@ -1,5 +1,6 @@
 use super::{output, plan, planning};
 use crate::{error::Result, exec, report, store::Store};
+use std::num::NonZeroUsize;
 
 /// Run every training run of an experiment file that is missing, then write the report
 #[derive(clap::Args)]
@@ -8,7 +9,7 @@ pub struct Args {
     file: planning::FileArgs,
     /// Runs at once [default: measured]
     #[arg(long)]
-    jobs: Option<usize>,
+    jobs: Option<NonZeroUsize>,
     /// Show what would run and stop
     #[arg(long)]
     dry_run: bool,
@@ -23,7 +24,7 @@ pub fn run(args: &Args) -> Result<u8> {
     if args.prove_resume {
         output::line(exec::prove(&args.file.out, &runs, &args.file.device, &mut |news| eprintln!("{news}"))?)?;
     }
-    let options = exec::Options::new(&file, &args.file.out, args.jobs, &args.file.device);
+    let options = exec::Options::new(&file, &args.file.out, args.jobs.map(NonZeroUsize::get), &args.file.device);
     if args.dry_run {
         plan::show(&args.file, &file, &runs, false)?;
         output::print(exec::price(&runs, &options, None)?)?;

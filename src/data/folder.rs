@@ -7,10 +7,14 @@ use crate::{
 use garde::Validate;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
-use std::path::{Path, PathBuf};
+use std::{
+    cell::RefCell,
+    collections::BTreeMap,
+    path::{Path, PathBuf},
+};
 
 /// A folder with one sub-folder of images for each class, as torchvision's `ImageFolder`: `root/train/CLASS/..` and
-/// `root/val/CLASS/..`, or `root/CLASS/..` and a share of it split off for validation.
+/// `root/val/CLASS/..` (or `valid`, `validation`), or `root/CLASS/..` and a share of it split off for validation.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema, Validate)]
 #[serde(deny_unknown_fields, default)]
 pub struct Folder {
@@ -44,6 +48,12 @@ pub struct Folder {
 /// What counts as an image; everything else is passed over.
 const EXTENSIONS: [&str; 8] = ["bmp", "jfif", "jpe", "jpeg", "jpg", "png", "pjpeg", "webp"];
 
+/// Images that cannot be read: passed over, but not in silence.
+const UNREADABLE: [&str; 11] = ["avif", "gif", "heic", "heif", "jp2", "jxl", "pgm", "ppm", "psd", "tif", "tiff"];
+
+/// What a validation folder is called.
+const VALIDATION: [&str; 3] = ["val", "valid", "validation"];
+
 /// Where the images of a data set lie.
 enum Layout {
     Folders { train: PathBuf, val: PathBuf },
@@ -52,21 +62,46 @@ enum Layout {
 
 impl Folder {
     fn layout(&self) -> Result<Layout> {
-        let (train, val) = (self.root.join("train"), self.root.join("val"));
-        let split = train.is_dir() && val.is_dir();
+        let train = self.root.join("train");
+        let val = VALIDATION.iter().map(|name| self.root.join(name)).find(|val| val.is_dir() && train.is_dir());
         match (&self.val, self.val_fraction) {
             (Some(_), Some(_)) => Err(Error::user("data.folder: give either `val` or `val_fraction`")),
             (Some(val), None) => {
                 let train = if train.is_dir() { train } else { self.root.clone() };
                 Ok(Layout::Folders { train, val: self.root.join(val) })
             }
-            (None, Some(_)) if split => Err(Error::user(format!(
+            (None, Some(_)) if val.is_some() => Err(Error::user(format!(
                 "data.folder: {} holds train and val already; leave out `val_fraction`",
                 self.root.display()
             ))),
-            (None, None) if split => Ok(Layout::Folders { train, val }),
-            (None, share) => Ok(Layout::Share { root: self.root.clone(), val: share.unwrap_or(0.2) }),
+            (None, share) => match val {
+                Some(val) => Ok(Layout::Folders { train, val }),
+                None => self.no_split(&train).map(|root| Layout::Share { root, val: share.unwrap_or(0.2) }),
+            },
         }
+    }
+
+    /// The root, where its sub-folders are classes: a `train` with classes in it is none.
+    fn no_split(&self, train: &Path) -> Result<PathBuf> {
+        let folders = |of: &Path| -> Result<Vec<String>> {
+            visible(of)?.iter().filter(|entry| entry.is_dir()).map(|entry| file_name(entry)).collect()
+        };
+        if !train.is_dir() || folders(train)?.len() < 2 || visible(train)?.iter().any(|entry| is_image(entry)) {
+            return Ok(self.root.clone());
+        }
+        let others: Vec<String> = folders(&self.root)?.into_iter().filter(|name| name != "train").collect();
+        let of_root = self.root.display();
+        Err(Error::user(match others.first() {
+            Some(other) => format!(
+                "data.folder: {of_root} holds `train`, which has classes in it, but no `val` beside it: name the validation \
+                 images' folder, such as val = {other:?} ({of_root} has {})",
+                others.join(", ")
+            ),
+            None => format!(
+                "data.folder: {of_root} holds `train` alone: write root = {:?}, and a share is split off for validation",
+                train.display().to_string()
+            ),
+        }))
     }
 
     /// Gives each image its group.
@@ -118,7 +153,8 @@ impl Source for Folder {
             Layout::Share { root, .. } => (root, None),
         };
         let classes = classes(root, except.as_deref())?;
-        let images = |root| images(root, &classes).and_then(|images| self.grouped(images));
+        let passed = RefCell::new(PassedOver::default());
+        let images = |root| images(root, &classes, &mut passed.borrow_mut()).and_then(|images| self.grouped(images));
         let (train, val) = match &layout {
             Layout::Folders { val, .. } => {
                 known_classes(val, &classes)?;
@@ -130,7 +166,7 @@ impl Source for Folder {
             let side = if val.is_empty() { "validation" } else { "training" };
             return Err(Error::user(format!("{}: no {side} images", root.display())));
         }
-        Ok(Listing { classes, train, val, warnings: Vec::new() })
+        Ok(Listing { classes, train, val, warnings: passed.into_inner().warning().into_iter().collect() })
     }
 
     fn path(&self, item: &Item, split: Split) -> Option<PathBuf> {
@@ -149,7 +185,7 @@ impl Source for Folder {
 
 /// Splits off whole groups, those whose names draw the lowest numbers, until they hold the share of the images.
 fn share_of_groups(images: Vec<Item>, share: f64, key: Key) -> (Vec<Item>, Vec<Item>) {
-    let mut sizes = std::collections::BTreeMap::<String, usize>::new();
+    let mut sizes = BTreeMap::<String, usize>::new();
     images.iter().filter_map(|item| item.group.clone()).for_each(|group| *sizes.entry(group).or_default() += 1);
     let mut drawn: Vec<_> =
         sizes.into_iter().map(|(name, size)| (key.named(&name).rng().uniform(), name, size)).collect();
@@ -193,8 +229,26 @@ fn known_classes(val: &Path, classes: &[String]) -> Result<()> {
     Ok(())
 }
 
+/// Pictures of kinds that cannot be read, by extension.
+#[derive(Default)]
+struct PassedOver(BTreeMap<String, usize>);
+
+impl PassedOver {
+    fn look_at(&mut self, path: &Path) {
+        if let Some(kind) = extension(path).filter(|kind| UNREADABLE.contains(&kind.as_str())) {
+            *self.0.entry(kind).or_default() += 1;
+        }
+    }
+
+    fn warning(&self) -> Option<String> {
+        let kinds: Vec<String> = self.0.iter().map(|(kind, count)| format!("{count} .{kind}")).collect();
+        let what = || format!("left out: {}; JPEG, PNG, WebP and BMP can be read", kinds.join(", "));
+        (!kinds.is_empty()).then(what)
+    }
+}
+
 /// Every image below `root/CLASS`, named by its path below `root`, sorted.
-fn images(root: &Path, classes: &[String]) -> Result<Vec<Item>> {
+fn images(root: &Path, classes: &[String], passed: &mut PassedOver) -> Result<Vec<Item>> {
     let mut items = Vec::new();
     for (target, class) in classes.iter().enumerate() {
         let folder = root.join(class);
@@ -202,8 +256,9 @@ fn images(root: &Path, classes: &[String]) -> Result<Vec<Item>> {
             continue;
         }
         let before = items.len();
-        walk(&folder, class, &mut Vec::new(), &mut |name| {
-            items.push(Item { name, target: target as u32, group: None })
+        walk(&folder, class, &mut Vec::new(), &mut |path, name| match is_image(path) {
+            true => items.push(Item { name, target: target as u32, group: None }),
+            false => passed.look_at(path),
         })?;
         if items.len() == before {
             return Err(Error::user(format!("{}: no images ({})", folder.display(), EXTENSIONS.join(", "))));
@@ -218,7 +273,7 @@ pub fn image_names(root: &Path) -> Result<Vec<String>> {
     for entry in visible(root)? {
         let name = file_name(&entry)?;
         if entry.is_dir() {
-            walk(&entry, &name, &mut Vec::new(), &mut |name| names.push(name))?;
+            walk(&entry, &name, &mut Vec::new(), &mut |path, name| names.extend(is_image(path).then_some(name)))?;
         } else if is_image(&entry) {
             names.push(name);
         }
@@ -229,8 +284,8 @@ pub fn image_names(root: &Path) -> Result<Vec<String>> {
     }
 }
 
-/// Walks a folder and what is nested in it; a link back to where it came from is not followed.
-fn walk(folder: &Path, name: &str, above: &mut Vec<PathBuf>, found: &mut impl FnMut(String)) -> Result<()> {
+/// Tells every file of a folder and of what is nested in it; a link back to where it came from is not followed.
+fn walk(folder: &Path, name: &str, above: &mut Vec<PathBuf>, found: &mut impl FnMut(&Path, String)) -> Result<()> {
     let real = folder.canonicalize().context(|| folder.display().to_string())?;
     if above.contains(&real) {
         return Ok(());
@@ -240,8 +295,8 @@ fn walk(folder: &Path, name: &str, above: &mut Vec<PathBuf>, found: &mut impl Fn
         let name = format!("{name}/{}", file_name(&entry)?);
         if entry.is_dir() {
             walk(&entry, &name, above, found)?;
-        } else if is_image(&entry) {
-            found(name);
+        } else {
+            found(&entry, name);
         }
     }
     above.pop();
@@ -263,8 +318,11 @@ fn visible(folder: &Path) -> Result<Vec<PathBuf>> {
 }
 
 fn is_image(path: &Path) -> bool {
-    let extension = path.extension().map(|extension| extension.to_string_lossy().to_lowercase());
-    extension.is_some_and(|extension| EXTENSIONS.contains(&extension.as_str())) && path.is_file()
+    extension(path).is_some_and(|extension| EXTENSIONS.contains(&extension.as_str())) && path.is_file()
+}
+
+fn extension(path: &Path) -> Option<String> {
+    path.extension().map(|extension| extension.to_string_lossy().to_lowercase())
 }
 
 fn file_name(path: &Path) -> Result<String> {

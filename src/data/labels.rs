@@ -66,9 +66,12 @@ struct Columns {
 
 impl Columns {
     fn find(header: &[String], group: Option<&str>) -> Result<Self> {
-        let find = |names: &[&str]| header.iter().position(|field| names.contains(&field.trim()));
+        let is = |field: &str, name: &str| field.trim().eq_ignore_ascii_case(name);
+        let find = |names: &[&str]| header.iter().position(|field| names.iter().any(|name| is(field, name)));
         let name = find(&["img_name", "img_path"]).ok_or_else(|| {
-            Error::user(format!("no column img_name (or img_path) in the header `{}`", header.join(",")))
+            let header = header.join(",");
+            let hint = if header.contains([';', '\t']) { "; columns stand apart by commas" } else { "" };
+            Error::user(format!("no column img_name (or img_path) in the header `{header}`{hint}"))
         })?;
         let group = group.map(|group| {
             let lacks = || Error::user(format!("no column `{group}` in the header `{}`", header.join(",")));
@@ -92,8 +95,11 @@ impl Columns {
     }
 }
 
+/// A class number; tables that once lacked a value write `1.0` for 1.
 fn target(text: &str) -> Result<u32> {
-    text.trim().parse().map_err(|_| Error::user(format!("the target `{text}` is not a class number (0, 1, ..)")))
+    let whole = text.trim();
+    let whole = whole.strip_suffix(".0").unwrap_or(whole);
+    whole.parse().map_err(|_| Error::user(format!("the target `{text}` is not a class number (0, 1, ..)")))
 }
 
 /// The records of a CSV text (RFC 4180) with the line each begins on; blank lines and a byte order mark are passed over.
@@ -173,6 +179,8 @@ mod tests {
             assert!(message.contains(place), "{place} not in {message}");
         }
         assert!(parse("").unwrap_err().to_string().contains("empty"));
+        assert_eq!(parse("Img_Name,TARGET\na.jpg,1.0\n").unwrap(), [(2, "a.jpg".to_string(), Some(1))]);
+        assert!(parse("img_name;target\na.jpg;1\n").unwrap_err().to_string().contains("apart by commas"));
         assert!(parse("name,label\na,1\n").unwrap_err().to_string().contains("img_name"));
     }
 }

@@ -132,15 +132,17 @@ fn files(store: &Store, runs: &BTreeSet<String>) -> Result<BTreeSet<String>> {
 fn said_at_rest(action: Action, changed: usize, files: &BTreeSet<String>) -> String {
     let commands: Vec<String> = files.iter().map(|file| format!("`runner sweep {file}`")).collect();
     let command = commands.join(", ");
-    let changed = runs(changed);
+    let said = runs(changed);
     match action {
+        Action::Retry if changed == 0 => "no run has failed: nothing to set back".into(),
+        Action::Resume if changed == 0 => "no run is paused: nothing to let go on".into(),
         Action::Stop => "no sweep is at work here; nothing to stop".into(),
         Action::Pause => {
-            format!("no sweep is at work here; {changed} paused: the next sweep leaves them out until `runner resume`")
+            format!("no sweep is at work here; {said} paused: the next sweep leaves them out until `runner resume`")
         }
-        Action::Resume => format!("{changed} no longer paused; no sweep is at work here, {command} runs what is left"),
+        Action::Resume => format!("{said} no longer paused; no sweep is at work here, {command} runs what is left"),
         Action::Retry => {
-            format!("{changed} set back from failed; no sweep is at work here, {command} tries them again")
+            format!("{said} set back from failed; no sweep is at work here, {command} tries them again")
         }
     }
 }

@@ -113,7 +113,8 @@ pub struct Outcome {
 impl fmt::Display for Outcome {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { finished, reused, failed, pruned, pending, .. } = self;
-        write!(f, "{finished} runs finished, {reused} finished before, {failed} failed, {pending} left")?;
+        let runs = control::runs(*finished);
+        write!(f, "{runs} finished, {reused} finished before, {failed} failed, {pending} left")?;
         if *pruned > 0 { write!(f, ", {pruned} pruned") } else { Ok(()) }
     }
 }
@@ -206,6 +207,9 @@ pub fn sweep(file: &ExperimentFile, plan: &[PlannedRun], options: &Options) -> R
     if tasks.is_empty() && steering.is_none() {
         return Ok(Outcome { reused, pending: held.len(), ..Outcome::default() });
     }
+    for line in file.images().iter().chain(&sweep::twins(plan)) {
+        progress.say(line);
+    }
     let figures = out.join(&file.name).join("figures");
     space::Space::new(out).patiently(&mut progress, &interrupts, |progress| {
         prepare::prepare(tasks.iter().map(|task| &*task.run), &cache, &figures, progress, &interrupts)
@@ -225,7 +229,8 @@ pub fn sweep(file: &ExperimentFile, plan: &[PlannedRun], options: &Options) -> R
     progress.close();
     let outcome = Outcome { reused, ..result? };
     if outcome.interrupted {
-        progress.say(&format!("stopped with {} runs to go; the same command goes on from here", outcome.pending));
+        let left = control::runs(outcome.pending);
+        progress.say(&format!("stopped with {left} to go; the same command goes on from here"));
     }
     Ok(outcome)
 }
@@ -305,7 +310,8 @@ fn opening(to_do: usize, reused: usize, places: &[devices::Place], sure: usize) 
     let before = if reused > 0 { format!(", {reused} finished before") } else { String::new() };
     let threads = places.first().map_or(1, |place| place.threads);
     let more = if places.len() > sure { format!(" (up to {}, as they fit)", places.len()) } else { String::new() };
-    format!("{to_do} runs to do{before}; {sure} at once{more} on {devices}, threads each: {threads}")
+    let to_do = control::runs(to_do);
+    format!("{to_do} to do{before}; {sure} at once{more} on {devices}, threads each: {threads}")
 }
 
 /// Removes what a sweep that was killed over its report left there.

@@ -1,6 +1,7 @@
 //! Checks that look at several keys at once, or beyond the file: at the registries, the data, the disk.
 
 use super::{
+    images::Images,
     mistake::{Mistake, Mistakes},
     resolve::Merged,
     run::{Mode, RunSpec, UsePretrained},
@@ -11,7 +12,7 @@ use crate::{
     data::{DataSpec, Fold, Listing, Subset},
     duration::Duration,
     error::{Cause, Error},
-    metric::METRICS,
+    metric::{self, METRICS},
     tensor::params::matches,
 };
 use std::path::Path;
@@ -26,11 +27,15 @@ pub struct Data {
 /// What decides which images a run trains on.
 type Cutting = (DataSpec, Option<Fold>, Option<Subset>);
 
-/// Training images of each class.
-type Counts = Vec<usize>;
+/// Images of each class.
+#[derive(Clone)]
+struct Counts {
+    train: Vec<usize>,
+    val: Vec<usize>,
+}
 
 impl Data {
-    /// The training images of each class that a run's fold and subset leave; a message where they cannot be cut.
+    /// The images of each class that a run's fold and subset leave; a message where they cannot be cut.
     fn counts(&mut self, spec: &RunSpec) -> Option<std::result::Result<Counts, String>> {
         let cutting = (spec.data.clone(), spec.fold.clone(), spec.subset.clone());
         if let Some((_, counts)) = self.cuts.iter().find(|(known, _)| *known == cutting) {
@@ -39,13 +44,23 @@ impl Data {
         let listing = self.list(&spec.data)?.as_ref().ok()?;
         let cut = listing.cut(spec.fold.as_ref(), spec.subset.as_ref());
         let counts = cut.map_err(|error| error.to_string()).map(|cut| {
-            let mut counts = vec![0; listing.classes.len()];
             let items: Vec<_> = listing.train.iter().chain(&listing.val).collect();
-            cut.train.iter().for_each(|&place| counts[items[place].target as usize] += 1);
-            counts
+            let count = |places: &[usize]| {
+                let mut counts = vec![0; listing.classes.len()];
+                places.iter().for_each(|&place| counts[items[place].target as usize] += 1);
+                counts
+            };
+            Counts { train: count(&cut.train), val: count(&cut.val) }
         });
         self.cuts.push((cutting, counts.clone()));
         Some(counts)
+    }
+
+    /// What a run sees of its images; `None` where that cannot be told.
+    pub fn images(&mut self, spec: &RunSpec) -> Option<Images> {
+        let Counts { train, val } = self.counts(spec)?.ok()?;
+        let classes = self.list(&spec.data)?.as_ref().ok()?.classes.clone();
+        Some(Images { classes, train, val })
     }
 
     /// The listing; a message for what the user got wrong; `None` where the machine failed, which is no mistake of the file.
@@ -358,10 +373,11 @@ impl Checks<'_> {
             Some(Ok(counts)) => counts,
             Some(Err(why)) => return self.say(&["fold.of", "fold.index", "fold", &family], why, &[]),
         };
-        let (mut images, batch) = (counts.iter().sum(), self.spec.batch_size);
+        self.selectable(&counts.val, data);
+        let (mut images, batch) = (counts.train.iter().sum(), self.spec.batch_size);
         if let Some(sampler) = &self.spec.sampler {
             images = sampler.as_dyn().draws(images);
-            if let Err(why) = sampler.as_dyn().check(&counts) {
+            if let Err(why) = sampler.as_dyn().check(&counts.train) {
                 let path = format!("sampler.{}", sampler.name());
                 self.say(&[&path, "sampler"], format!("`{path}`: {why}"), &[]);
             }
@@ -369,6 +385,22 @@ impl Checks<'_> {
         if self.spec.drop_last && images < batch {
             let what = format!("`drop_last` leaves nothing: {images} training images make no batch of {batch}");
             self.say(&["drop_last", "batch_size", &family], what, &[format!("lower `batch_size` to at most {images}")]);
+        }
+    }
+
+    /// The metric that selects must be defined on the validation images: most need one of each class.
+    fn selectable(&mut self, val: &[usize], data: &mut Data) {
+        let there: Vec<u32> = (0..val.len() as u32).filter(|class| val[*class as usize] > 0).collect();
+        let defined = metric::defined(&there, val.len());
+        let wanted = &self.spec.select.metric;
+        let known = METRICS.iter().any(|metric| metric.name == wanted);
+        let Some(Ok(listing)) = data.list(&self.spec.data) else { return };
+        let absent = listing.classes.iter().zip(val).find(|(_, count)| **count == 0).map(|(class, _)| class);
+        if let Some(class) = absent.filter(|_| known && !defined.contains(&wanted.as_str())) {
+            let what = format!("`{wanted}` is not defined on these validation images: none is of class `{class}`");
+            let help = format!("split them otherwise, or select by one of {}, loss", defined.join(", "));
+            let family = format!("data.{}", self.spec.data.name());
+            self.say(&["select.metric", "fold", &family], what, &[help]);
         }
     }
 
@@ -391,6 +423,11 @@ impl Checks<'_> {
             self.say(&["progressive", "backbone.name"], what, &["use a convolutional backbone".into()]);
         }
         for size in progressive.smaller(full) {
+            if let Err(error) =
+                backbone::Architecture::parse(name).and_then(|architecture| architecture.check_size(size))
+            {
+                return self.say_error(&["progressive.from", "progressive"], &error);
+            }
             for (index, entry) in self.spec.augment.iter().enumerate() {
                 if let Err(why) = entry.as_dyn().check(size) {
                     let what = format!("`{}` while images have {size} pixels (`progressive`): {why}", entry.name());

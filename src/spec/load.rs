@@ -309,8 +309,8 @@ fn resolve_all(parts: &Parts, mistakes: &mut Mistakes) -> Vec<Experiment> {
         let points = points(parts, written, &merged, &mut data, mistakes);
         // What is wrong with the experiment itself shows in its points; what only an axis makes right never runs.
         let Some(spec) = resolve(&merged, &mut data, &mut Mistakes::default()) else { continue };
-        let (name, origins) = (written.name.clone(), origins(&spec, &merged));
-        experiments.push(Experiment { name, origins, spec, points, merged });
+        let (name, origins, images) = (written.name.clone(), origins(&spec, &merged), data.images(&spec));
+        experiments.push(Experiment { name, origins, spec, images, points, merged });
     }
     experiments
 }

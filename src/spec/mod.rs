@@ -7,6 +7,7 @@ mod assign;
 mod checks;
 mod conform;
 mod explain;
+mod images;
 mod keep;
 mod load;
 mod merge;
@@ -28,6 +29,7 @@ mod unknown;
 use crate::error::{Error, Result};
 pub use checks::Data;
 pub use explain::explain;
+pub use images::Images;
 pub use keep::Keep;
 pub use per_gpu::RunsPerGpu;
 pub use progressive::Progressive;
@@ -64,6 +66,8 @@ pub struct ExperimentFile {
 pub struct Experiment {
     pub name: String,
     pub spec: RunSpec,
+    /// The images it names; `None` where nobody could tell.
+    pub images: Option<Images>,
     /// Every value of the specification and where it came from, in the specification's order.
     pub origins: Vec<Origin>,
     /// What the sweep's axes make of it: one point without assignments where there is no axis.
@@ -87,6 +91,11 @@ impl ExperimentFile {
     /// Reads a file and applies `--set key=value` assignments. Reports every independent mistake at once.
     pub fn load(path: &Path, assignments: &[String]) -> Result<Self> {
         load::load(path, assignments)
+    }
+
+    /// What its data sources hold, a line for each.
+    pub fn images(&self) -> Vec<String> {
+        images::lines(&self.experiments)
     }
 
     /// Replaces `precision = "auto"` by what it means on the device the runs go to: bf16 on CUDA, f32 on the CPU, which

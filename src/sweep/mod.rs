@@ -14,7 +14,7 @@ use crate::{
 };
 pub use director::{Director, Order, Seen};
 pub use identity::identity;
-pub use outlook::outlook;
+pub use outlook::{outlook, twins};
 pub use race::Loss;
 pub use trial::{Decided, Fingerprint, is_adaptive};
 

@@ -30,6 +30,20 @@ pub fn outlook(file: &ExperimentFile, runs: &[PlannedRun]) -> Vec<String> {
     lines
 }
 
+/// Experiments that describe the runs of another, so that nothing can tell them apart: a line for each.
+pub fn twins(runs: &[PlannedRun]) -> Vec<String> {
+    let mut sets: Vec<(&str, BTreeSet<&str>)> = Vec::new();
+    for run in runs {
+        match sets.iter_mut().find(|(name, _)| *name == run.experiment) {
+            Some((_, ids)) => drop(ids.insert(&run.id)),
+            None => sets.push((&run.experiment, BTreeSet::from([run.id.as_str()]))),
+        }
+    }
+    let first = |ids| sets.iter().find(|(_, other)| other == ids).map(|(name, _)| *name);
+    let same = sets.iter().filter_map(|(name, ids)| Some((name, first(ids).filter(|first| first != name)?)));
+    same.map(|(name, first)| format!("note: `{name}` describes the very runs of `{first}`: nothing differs")).collect()
+}
+
 fn further_points(experiment: &Experiment, blocks: &[&Block], runs: &[PlannedRun]) -> Option<String> {
     let spaces = || blocks.iter().filter_map(|block| block.space.as_ref());
     if !spaces().any(|space| space.sampler == Sampler::Tpe) {
