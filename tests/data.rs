@@ -163,6 +163,25 @@ fn links_to_images_are_images() {
 }
 
 #[test]
+fn images_on_both_sides_are_told() {
+    let (folder, ffdi) = on_disk();
+    let cache = folder.path().join("cache");
+    let source = DataSpec::ffdi(ffdi.clone());
+    assert!(open(&source, &cache).notices().is_empty());
+    fs::copy(ffdi.root.join("trainset/train_000003.jpg"), ffdi.root.join("valset/val_000001.jpg")).unwrap();
+    let set = open(&source, &cache);
+    let told = set.notices().join("");
+    assert!(told.starts_with("1 of 4 validation images are training images as well"), "{told}");
+    assert!(told.contains("val_000001.jpg = train_000003.jpg"), "{told}");
+    // A fold of the training images validates on none of the others.
+    let fold = data::Fold { of: 2, ..Default::default() };
+    assert!(set.cut(Some(&fold), None).unwrap().notices().is_empty());
+    let all = data::Fold { over: data::Over::All, ..fold };
+    let both = [0, 1].map(|index| set.cut(Some(&data::Fold { index, ..all.clone() }), None).unwrap().notices().len());
+    assert!(both[0] == both[1], "{both:?}");
+}
+
+#[test]
 fn bad_images_are_reported_together_or_left_out() {
     let (folder, ffdi) = on_disk();
     let cache = folder.path().join("cache");

@@ -268,6 +268,7 @@ fn small_images_are_the_resized_ones() {
         val: resized(&data().val),
         fingerprint: String::new(),
         warnings: Vec::new(),
+        contents: Default::default(),
     };
     let growing = losses(json!({ "epochs": 2, "progressive": { "from": 16 } }), data());
     let input = json!({ "size": 16, "mean": [0.5, 0.5, 0.5], "std": [0.25, 0.25, 0.25] });

@@ -13,7 +13,11 @@ use crate::{
     tensor::Key,
 };
 use sha2::{Digest, Sha256};
-use std::{collections::HashSet, path::Path, sync::Arc};
+use std::{
+    collections::{HashMap, HashSet},
+    path::Path,
+    sync::Arc,
+};
 
 /// A data set ready for training, shared by every run.
 pub struct Dataset {
@@ -22,8 +26,10 @@ pub struct Dataset {
     pub val: Split,
     /// Hash of names, targets and contents: what enters a run's identity.
     pub fingerprint: String,
-    /// What a user should know: images left out, a cache that had to be rebuilt.
+    /// What a user should know of the source: images left out, a cache that had to be rebuilt.
     pub warnings: Vec<String>,
+    /// The first bytes of the hash of each file of `train` and of `val`; nothing of images that are made on the fly.
+    pub contents: [Vec<u64>; 2],
 }
 
 /// One split, decoded and resized.
@@ -157,13 +163,37 @@ impl Dataset {
         let names: HashSet<&str> = self.train.items.iter().map(|item| item.name.as_str()).collect();
         let mixed = fold.is_some_and(|fold| fold.over == Over::All);
         let clash = mixed && self.val.items.iter().any(|item| names.contains(item.name.as_str()));
+        let contents = self.contents.concat();
+        let contents_of = |places: &[usize]| places.iter().filter_map(|place| contents.get(*place).copied()).collect();
         Ok(Self {
             classes: self.classes.clone(),
             train: self.gather(&cut.train, clash),
             val: self.gather(&cut.val, clash),
             fingerprint: self.fingerprint.clone(),
             warnings: self.warnings.clone(),
+            contents: [contents_of(&cut.train), contents_of(&cut.val)],
         })
+    }
+
+    /// What a user should know of the source and of these splits.
+    pub fn notices(&self) -> Vec<String> {
+        self.warnings.iter().cloned().chain(self.leak()).collect()
+    }
+
+    /// Validation images that are training images as well, byte for byte.
+    fn leak(&self) -> Option<String> {
+        let [train, val] = &self.contents;
+        let known: HashMap<u64, usize> = train.iter().enumerate().map(|(place, content)| (*content, place)).collect();
+        let both = val.iter().enumerate().filter_map(|(place, content)| Some((place, *known.get(content)?)));
+        let pairs: Vec<(usize, usize)> = both.collect();
+        let (at, from) = pairs.first()?;
+        let (own, other) = (&self.val.items.get(*at)?.name, &self.train.items.get(*from)?.name);
+        Some(format!(
+            "{} of {} validation images are training images as well, byte for byte ({own} = {other}, ..): numbers on them \
+             are too good; `runner data check` lists them",
+            pairs.len(),
+            val.len()
+        ))
     }
 
     /// The images at `places`, training images first, then validation images, whose names `clash` with the others'.
@@ -207,7 +237,7 @@ pub fn open(
     progress: &(dyn Fn(Progress) + Sync),
 ) -> Result<Dataset> {
     let listing = source.as_dyn().list()?;
-    let fingerprint = fingerprint_of(source, &listing, cache, progress)?;
+    let (fingerprint, contents) = fingerprint_of(source, &listing, cache, progress)?;
     let wanted =
         Wanted { source: source.as_dyn(), listing: &listing, fingerprint: &fingerprint, settings, folder: cache };
     let (file, rebuilt) = wanted.open(progress)?;
@@ -219,28 +249,40 @@ pub fn open(
     }
     let Listing { classes, train, val, .. } = listing;
     let first = train.len();
+    let kept = contents.iter().enumerate().filter(|(place, _)| file.has(*place));
+    let (of_train, of_val) = kept.partition::<Vec<_>, _>(|(place, _)| *place < first);
+    let contents = [of_train, of_val].map(|part| part.into_iter().map(|(_, content)| start_of(content)).collect());
     let train = Split::mapped(train, settings.size, &file, 0);
     let val = Split::mapped(val, settings.size, &file, first);
-    Ok(Dataset { classes, train, val, fingerprint, warnings })
+    Ok(Dataset { classes, train, val, fingerprint, warnings, contents })
+}
+
+/// Enough of a hash to tell files apart.
+fn start_of(content: &contents::Content) -> u64 {
+    content.iter().take(8).fold(0, |number, byte| number << 8 | u64::from(*byte))
 }
 
 /// The fingerprint [`open`] would give, without decoding. `cache` keeps the contents' hashes.
 pub fn fingerprint(source: &DataSpec, cache: &Path) -> Result<String> {
-    fingerprint_of(source, &source.as_dyn().list()?, cache, &|_| ())
+    fingerprint_of(source, &source.as_dyn().list()?, cache, &|_| ()).map(|(fingerprint, _)| fingerprint)
 }
 
+/// The fingerprint, and the hash of each file it was made of.
 fn fingerprint_of(
     source: &DataSpec,
     listing: &Listing,
     cache: &Path,
     progress: &(dyn Fn(Progress) + Sync),
-) -> Result<String> {
+) -> Result<(String, Vec<contents::Content>)> {
     let source = source.as_dyn();
-    let hash = match source.recipe() {
-        Some(recipe) => Sha256::digest(recipe.as_bytes()),
-        None => digest(listing, &contents::hash(source, listing, cache, progress)?),
+    let (hash, contents) = match source.recipe() {
+        Some(recipe) => (Sha256::digest(recipe.as_bytes()), Vec::new()),
+        None => {
+            let contents = contents::hash(source, listing, cache, progress)?;
+            (digest(listing, &contents), contents)
+        }
     };
-    Ok(hash.iter().take(16).map(|byte| format!("{byte:02x}")).collect())
+    Ok((hash.iter().take(16).map(|byte| format!("{byte:02x}")).collect(), contents))
 }
 
 /// Hash of classes, names, targets, contents and groups where there are any, each with its length, so that nothing can

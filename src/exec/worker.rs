@@ -113,7 +113,7 @@ impl Worker {
                 None => Ok(()),
             }
         };
-        let warnings = data.warnings.iter().cloned().chain(micro_batch_warning(assignment));
+        let warnings = data.notices().into_iter().chain(micro_batch_warning(assignment));
         warnings.into_iter().try_for_each(|message| emit(Event::Warning { message }))?;
         let job = Job {
             spec: &assignment.spec,

@@ -34,7 +34,8 @@ fn numbers(device: &Device) -> Vec<Values> {
     });
     let (dir, spec) = (tempfile::tempdir().unwrap(), serde_json::from_value(spec).unwrap());
     let classes = ["real", "fake"].map(String::from).into();
-    let data = Dataset { classes, train: split(10), val: split(6), fingerprint: String::new(), warnings: Vec::new() };
+    let (fingerprint, warnings, contents) = Default::default();
+    let data = Dataset { classes, train: split(10), val: split(6), fingerprint, warnings, contents };
     let job = Job {
         spec: &spec,
         seed: 1,
