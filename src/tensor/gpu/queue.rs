@@ -156,6 +156,11 @@ impl Queue {
         Ok(Array { storage, shape, address, dtype })
     }
 
+    /// Room for a result of the same type and shape, not cleared.
+    pub fn like(&self, view: View) -> Result<Array> {
+        self.array(view.shape.clone(), view.dtype)
+    }
+
     /// A result to add to.
     pub fn zeros(&self, shape: impl Into<Shape>, dtype: DType) -> Result<Array> {
         let array = self.array(shape, dtype)?;

@@ -4,7 +4,7 @@
 use super::{
     elementwise::BLOCK,
     memory::{Fresh, Slot, Values},
-    op::{self, Given, Gradient, Op, apply1, apply2},
+    op::{self, Given, Gradient, Known, Op, apply1, apply2},
     simd::vectorized,
 };
 use crate::{
@@ -82,25 +82,18 @@ impl Op<2> for Add {
         Ok((unsafe { y.done() }, a.shape.clone()))
     }
 
-    fn cpu_gradients(&self, _: [&Tensor; 2], _y: &Tensor, dy: &Tensor) -> Candle<[Option<Tensor>; 2]> {
-        Ok([Some(dy.clone()), Some(dy.clone())])
+    fn cpu_gradients(&self, _: Known<Given, 2>) -> Candle<[Gradient<Vec<f32>>; 2]> {
+        Ok([Gradient::Same, Gradient::Same])
     }
 
     fn gpu(&self, queue: &Queue, [a, b]: [View; 2]) -> Candle<Array> {
-        let y = queue.array(a.shape.clone(), a.dtype)?;
+        let y = queue.like(a)?;
         queue.launch("add", a.dtype, Grid::over(a.count()), args![a, b, &y, a.count()])?;
         Ok(y)
     }
 
-    fn gpu_gradients(
-        &self,
-        _queue: &Queue,
-        _inputs: [View; 2],
-        _y: View,
-        _dy: View,
-        needs: [bool; 2],
-    ) -> Candle<[Gradient; 2]> {
-        Ok(needs.map(|needed| if needed { Gradient::Same } else { Gradient::None }))
+    fn gpu_gradients(&self, _: &Queue, Known { needs, .. }: Known<View, 2>) -> Candle<[Gradient; 2]> {
+        Ok(needs.map(Gradient::same))
     }
 }
 
@@ -138,9 +131,8 @@ impl Op<1> for Total {
         Ok((vec![(sum * f64::from(self.0)) as f32], ().into()))
     }
 
-    fn cpu_gradients(&self, [x]: [&Tensor; 1], _y: &Tensor, dy: &Tensor) -> Candle<[Option<Tensor>; 1]> {
-        let slope = Values::of(dy)?[0] * self.0;
-        Ok([Some(Tensor::full(slope, x.shape(), x.device())?)])
+    fn cpu_gradients(&self, Known { inputs: [x], dy, .. }: Known<Given, 1>) -> Candle<[Gradient<Vec<f32>>; 1]> {
+        Ok([Gradient::New(vec![dy.values[0] * self.0; x.count()])])
     }
 
     fn gpu(&self, queue: &Queue, [x]: [View; 1]) -> Candle<Array> {
@@ -150,15 +142,8 @@ impl Op<1> for Total {
         Ok(y)
     }
 
-    fn gpu_gradients(
-        &self,
-        queue: &Queue,
-        [x]: [View; 1],
-        _y: View,
-        dy: View,
-        _needs: [bool; 1],
-    ) -> Candle<[Gradient; 1]> {
-        let dx = queue.array(x.shape.clone(), x.dtype)?;
+    fn gpu_gradients(&self, queue: &Queue, Known { inputs: [x], dy, .. }: Known<View, 1>) -> Candle<[Gradient; 1]> {
+        let dx = queue.like(x)?;
         queue.launch("total_gradient", x.dtype, Grid::over(x.count()), args![dy, &dx, x.count(), self.0])?;
         Ok([Gradient::New(dx)])
     }
@@ -175,7 +160,7 @@ impl Affine {
     }
 
     fn launch(&self, queue: &Queue, x: View, shift: f32) -> Candle<Array> {
-        let y = queue.array(x.shape.clone(), x.dtype)?;
+        let y = queue.like(x)?;
         queue.launch("affine", x.dtype, Grid::over(x.count()), args![x, &y, x.count(), self.factor, shift])?;
         Ok(y)
     }
@@ -190,15 +175,15 @@ impl Op<1> for Affine {
         Ok((self.on(x.values, self.shift), x.shape.clone()))
     }
 
-    fn cpu_gradients(&self, [x]: [&Tensor; 1], _y: &Tensor, dy: &Tensor) -> Candle<[Option<Tensor>; 1]> {
-        Ok([Some(Tensor::from_vec(self.on(&Values::of(dy)?, 0.0), x.shape(), x.device())?)])
+    fn cpu_gradients(&self, Known { dy, .. }: Known<Given, 1>) -> Candle<[Gradient<Vec<f32>>; 1]> {
+        Ok([Gradient::New(self.on(dy.values, 0.0))])
     }
 
     fn gpu(&self, queue: &Queue, [x]: [View; 1]) -> Candle<Array> {
         self.launch(queue, x, self.shift)
     }
 
-    fn gpu_gradients(&self, queue: &Queue, _: [View; 1], _: View, dy: View, _: [bool; 1]) -> Candle<[Gradient; 1]> {
+    fn gpu_gradients(&self, queue: &Queue, Known { dy, .. }: Known<View, 1>) -> Candle<[Gradient; 1]> {
         Ok([Gradient::New(self.launch(queue, dy, 0.0)?)])
     }
 }
@@ -212,7 +197,7 @@ impl Scale {
     }
 
     fn launch(&self, queue: &Queue, x: View) -> Candle<Array> {
-        let y = queue.array(x.shape.clone(), x.dtype)?;
+        let y = queue.like(x)?;
         let arguments = args![x, queue.view(&self.0)?, &y, x.count()];
         queue.launch("scale", x.dtype, Grid::over(x.count()), arguments)?;
         Ok(y)
@@ -228,15 +213,15 @@ impl Op<1> for Scale {
         Ok((self.on(x.values)?, x.shape.clone()))
     }
 
-    fn cpu_gradients(&self, [x]: [&Tensor; 1], _y: &Tensor, dy: &Tensor) -> Candle<[Option<Tensor>; 1]> {
-        Ok([Some(Tensor::from_vec(self.on(&Values::of(dy)?)?, x.shape(), x.device())?)])
+    fn cpu_gradients(&self, Known { dy, .. }: Known<Given, 1>) -> Candle<[Gradient<Vec<f32>>; 1]> {
+        Ok([Gradient::New(self.on(dy.values)?)])
     }
 
     fn gpu(&self, queue: &Queue, [x]: [View; 1]) -> Candle<Array> {
         self.launch(queue, x)
     }
 
-    fn gpu_gradients(&self, queue: &Queue, _: [View; 1], _: View, dy: View, _: [bool; 1]) -> Candle<[Gradient; 1]> {
+    fn gpu_gradients(&self, queue: &Queue, Known { dy, .. }: Known<View, 1>) -> Candle<[Gradient; 1]> {
         Ok([Gradient::New(self.launch(queue, dy)?)])
     }
 }

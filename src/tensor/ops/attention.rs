@@ -6,14 +6,13 @@ mod tiles;
 use super::{
     function::exp,
     matrix::{Matrix, MatrixMut, product},
-    memory::Values,
     simd::vectorized,
 };
 use crate::{
     error::{Error, Result},
     tensor::{
         gpu::{Array, Queue, View},
-        ops::op::{Given, Gradient, Op, apply1},
+        ops::op::{Given, Gradient, Known, Op, apply1},
     },
 };
 use candle_core::{Result as Candle, Shape, Tensor};
@@ -120,14 +119,12 @@ impl Op<1> for Attention {
         Ok((y, (s.images, s.tokens, s.width()).into()))
     }
 
-    fn cpu_gradients(&self, [qkv]: [&Tensor; 1], _y: &Tensor, dy: &Tensor) -> Candle<[Option<Tensor>; 1]> {
+    fn cpu_gradients(&self, Known { inputs: [qkv], dy, .. }: Known<Given, 1>) -> Candle<[Gradient<Vec<f32>>; 1]> {
         let s = &self.sizes;
-        let (values, dys) = (Values::of(qkv)?, Values::of(dy)?);
-        let (qkvs, dys) = (&*values, &*dys);
         let dqkv = s.per_head(3, |image, head, out| {
-            s.head_gradient(s.qkv(qkvs, image, head), s.output(dys, image, head), out);
+            s.head_gradient(s.qkv(qkv.values, image, head), s.output(dy.values, image, head), out);
         });
-        Ok([Some(Tensor::from_vec(dqkv, qkv.shape(), qkv.device())?)])
+        Ok([Gradient::New(dqkv)])
     }
 
     fn gpu(&self, queue: &Queue, [qkv]: [View; 1]) -> Candle<Array> {
@@ -139,14 +136,8 @@ impl Op<1> for Attention {
         Ok(y)
     }
 
-    fn gpu_gradients(
-        &self,
-        queue: &Queue,
-        [qkv]: [View; 1],
-        y: View,
-        dy: View,
-        _needs: [bool; 1],
-    ) -> Candle<[Gradient; 1]> {
+    fn gpu_gradients(&self, queue: &Queue, known: Known<View, 1>) -> Candle<[Gradient; 1]> {
+        let Known { inputs: [qkv], y, dy, .. } = known;
         Ok([Gradient::New(match self.logs.get() {
             Some(logs) if tiles::fit(&self.sizes, dy) => tiles::backward(&self.sizes, queue, qkv, [y, dy], logs)?,
             _ => products::backward(&self.sizes, queue, qkv, dy)?,

@@ -4,14 +4,14 @@ use super::{
     Activation, columns,
     function::{Function, with_function},
     lanes::Lanes,
-    memory::{Fresh, Slot, Values},
+    memory::{Fresh, Slot},
     simd::vectorized,
 };
 use crate::{
     error::{Error, Result},
     tensor::{
         gpu::{Array, Columns, Queue, View, args},
-        ops::op::{Given, Gradient, Op, apply2},
+        ops::op::{Given, Gradient, Known, Op, apply2},
     },
 };
 use candle_core::{DType, Result as Candle, Shape, Tensor};
@@ -44,26 +44,22 @@ impl Op<2> for Bias {
         Ok((unsafe { y.done() }, shape.clone()))
     }
 
-    fn cpu_gradients(&self, [x, bias]: [&Tensor; 2], _y: &Tensor, dy: &Tensor) -> Candle<[Option<Tensor>; 2]> {
-        let (xs, biases, dys) = (Values::of(x)?, Values::of(bias)?, Values::of(dy)?);
-        let lanes = Lanes::new(biases.len());
-        let wide = lanes.widen(&biases);
-        let mut dz = Fresh::new(xs.len());
-        let blocks = dz
-            .slots()
-            .par_chunks_mut(lanes.block())
-            .zip(xs.par_chunks(lanes.block()).zip(dys.par_chunks(lanes.block())));
+    fn cpu_gradients(&self, known: Known<Given, 2>) -> Candle<[Gradient<Vec<f32>>; 2]> {
+        let Known { inputs: [x, bias], dy, needs, .. } = known;
+        let lanes = Lanes::new(bias.count());
+        let wide = lanes.widen(bias.values);
+        let mut dz = Fresh::new(x.count());
+        let inputs = x.values.par_chunks(lanes.block()).zip(dy.values.par_chunks(lanes.block()));
+        let blocks = dz.slots().par_chunks_mut(lanes.block()).zip(inputs);
         with_function!(self.0, F => blocks.for_each(|(dz, (x, dy))| slopes::<F>(dz, x, dy, &wide)));
         // SAFETY: the blocks cover all of `dz`, whose length is that of `x` and `dy`.
         let dz = unsafe { dz.done() };
-        let sums = || Tensor::from_vec(columns::sums(&dz, lanes.channels), lanes.channels, x.device());
-        let db = bias.track_op().then(sums).transpose()?;
-        let dx = x.track_op().then(|| Tensor::from_vec(dz, x.shape(), x.device())).transpose()?;
-        Ok([dx, db])
+        let db = needs[1].then(|| columns::sums(&dz, lanes.channels));
+        Ok([Gradient::New(dz), db.into()])
     }
 
     fn gpu(&self, queue: &Queue, [x, bias]: [View; 2]) -> Candle<Array> {
-        let y = queue.array(x.shape.clone(), x.dtype)?;
+        let y = queue.like(x)?;
         let columns = Columns::of(x, &[]);
         let (kind, wide) = (self.0 as i32, i32::from(columns.wide));
         let arguments = args![x, bias, &y, columns.rows, columns.channels, kind, wide];
@@ -71,21 +67,15 @@ impl Op<2> for Bias {
         Ok(y)
     }
 
-    fn gpu_gradients(
-        &self,
-        queue: &Queue,
-        [x, bias]: [View; 2],
-        _y: View,
-        dy: View,
-        needs: [bool; 2],
-    ) -> Candle<[Gradient; 2]> {
+    fn gpu_gradients(&self, queue: &Queue, known: Known<View, 2>) -> Candle<[Gradient; 2]> {
+        let Known { inputs: [x, bias], dy, needs, .. } = known;
         if self.0.is_identity() {
             let db = Gradient::needed(needs[1], || queue.column_sums(dy))?;
-            return Ok([if needs[0] { Gradient::Same } else { Gradient::None }, db]);
+            return Ok([Gradient::same(needs[0]), db]);
         }
         let columns = Columns::of(x, &[Some(dy)]);
         let partial = queue.array((columns.chunks(), columns.channels), DType::F32)?;
-        let dx = needs[0].then(|| queue.array(x.shape.clone(), x.dtype)).transpose()?;
+        let dx = needs[0].then(|| queue.like(x)).transpose()?;
         let (kind, wide) = (self.0 as i32, i32::from(columns.wide));
         let arguments = args![x, bias, dy, dx.as_ref(), &partial, columns.rows, columns.channels, kind, wide];
         queue.launch("bias_gradient", x.dtype, columns.sums(), arguments)?;

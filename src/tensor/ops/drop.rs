@@ -2,14 +2,14 @@
 
 use super::{
     elementwise::BLOCK,
-    memory::{Fresh, Slot, Values},
+    memory::{Fresh, Slot},
 };
 use crate::{
     error::{Error, Result},
     tensor::{
         Draw,
         gpu::{Arg, Array, Columns, Grid, Queue, View, args},
-        ops::op::{Given, Gradient, Op, apply1},
+        ops::op::{Given, Gradient, Known, Op, apply1},
     },
 };
 use candle_core::{Result as Candle, Shape, Tensor};
@@ -61,23 +61,16 @@ impl Op<1> for Drop {
         Ok((y, x.shape.clone()))
     }
 
-    fn cpu_gradients(&self, [x]: [&Tensor; 1], _y: &Tensor, dy: &Tensor) -> Candle<[Option<Tensor>; 1]> {
-        let dx = self.apply(&Values::of(dy)?, x.dims().first().copied().unwrap_or(1));
-        Ok([Some(Tensor::from_vec(dx, x.shape(), x.device())?)])
+    fn cpu_gradients(&self, Known { inputs: [x], dy, .. }: Known<Given, 1>) -> Candle<[Gradient<Vec<f32>>; 1]> {
+        let dx = self.apply(dy.values, x.shape.dims().first().copied().unwrap_or(1));
+        Ok([Gradient::New(dx)])
     }
 
     fn gpu(&self, queue: &Queue, [x]: [View; 1]) -> Candle<Array> {
         self.gpu_apply(queue, x)
     }
 
-    fn gpu_gradients(
-        &self,
-        queue: &Queue,
-        _inputs: [View; 1],
-        _y: View,
-        dy: View,
-        _needs: [bool; 1],
-    ) -> Candle<[Gradient; 1]> {
+    fn gpu_gradients(&self, queue: &Queue, Known { dy, .. }: Known<View, 1>) -> Candle<[Gradient; 1]> {
         Ok([Gradient::New(self.gpu_apply(queue, dy)?)])
     }
 }
@@ -89,7 +82,7 @@ impl Drop {
     }
 
     fn gpu_apply(&self, queue: &Queue, x: View) -> Candle<Array> {
-        let y = queue.array(x.shape.clone(), x.dtype)?;
+        let y = queue.like(x)?;
         // What is recorded finds the turn on the device.
         let place = self.draw.turn.and_then(|turn| turn.place);
         let key = if place.is_some() { self.draw.key } else { self.draw.key() };

@@ -3,13 +3,13 @@
 use super::{
     Activation,
     function::{Function, with_function},
-    memory::{Fresh, Slot, Values},
+    memory::{Fresh, Slot},
     simd::vectorized,
 };
 use crate::error::Result;
 use crate::tensor::{
     gpu::{Array, Grid, Queue, View, args},
-    ops::op::{Given, Gradient, Op, apply1},
+    ops::op::{Given, Gradient, Known, Op, apply1},
 };
 use candle_core::{Result as Candle, Shape, Tensor};
 use rayon::prelude::*;
@@ -37,27 +37,19 @@ impl Op<1> for Activate {
         Ok((y, x.shape.clone()))
     }
 
-    fn cpu_gradients(&self, [x]: [&Tensor; 1], _y: &Tensor, dy: &Tensor) -> Candle<[Option<Tensor>; 1]> {
-        let dx = gradient(self.0, &Values::of(x)?, &Values::of(dy)?);
-        Ok([Some(Tensor::from_vec(dx, x.shape(), x.device())?)])
+    fn cpu_gradients(&self, Known { inputs: [x], dy, .. }: Known<Given, 1>) -> Candle<[Gradient<Vec<f32>>; 1]> {
+        Ok([Gradient::New(gradient(self.0, x.values, dy.values))])
     }
 
     fn gpu(&self, queue: &Queue, [x]: [View; 1]) -> Candle<Array> {
-        let y = queue.array(x.shape.clone(), x.dtype)?;
+        let y = queue.like(x)?;
         let arguments = args![x, &y, x.count(), self.0 as i32];
         queue.launch("activate", x.dtype, Grid::over(x.count()), arguments)?;
         Ok(y)
     }
 
-    fn gpu_gradients(
-        &self,
-        queue: &Queue,
-        [x]: [View; 1],
-        _y: View,
-        dy: View,
-        _needs: [bool; 1],
-    ) -> Candle<[Gradient; 1]> {
-        let dx = queue.array(x.shape.clone(), x.dtype)?;
+    fn gpu_gradients(&self, queue: &Queue, Known { inputs: [x], dy, .. }: Known<View, 1>) -> Candle<[Gradient; 1]> {
+        let dx = queue.like(x)?;
         let arguments = args![x, dy, &dx, x.count(), self.0 as i32];
         queue.launch("activate_gradient", x.dtype, Grid::over(x.count()), arguments)?;
         Ok([Gradient::New(dx)])

@@ -11,7 +11,7 @@ use crate::{
     error::{Error, Result},
     tensor::{
         gpu::{Array, Columns, Grid, Queue, View, args},
-        ops::op::{Given, Gradient, Op, apply1, apply2},
+        ops::op::{Given, Gradient, Known, Op, apply1, apply2},
     },
 };
 use candle_core::{DType, Result as Candle, Shape, Tensor};
@@ -48,36 +48,26 @@ impl Op<2> for Gate {
         Ok((unsafe { y.done() }, shape.clone()))
     }
 
-    fn cpu_gradients(&self, [x, gate]: [&Tensor; 2], _y: &Tensor, dy: &Tensor) -> Candle<[Option<Tensor>; 2]> {
-        let (image, c) = sizes(x.shape())?;
-        let (xs, gates, dys) = (Values::of(x)?, Values::of(gate)?, Values::of(dy)?);
-        let (mut dx, mut dgate) = (Fresh::new(xs.len()), Fresh::new(gates.len()));
+    fn cpu_gradients(&self, Known { inputs: [x, gate], dy, .. }: Known<Given, 2>) -> Candle<[Gradient<Vec<f32>>; 2]> {
+        let (image, c) = sizes(x.shape)?;
+        let (mut dx, mut dgate) = (Fresh::new(x.count()), Fresh::new(gate.count()));
         let outputs = dx.slots().par_chunks_mut(image).zip(dgate.slots().par_chunks_mut(c));
-        let inputs = xs.par_chunks(image).zip(gates.par_chunks(c)).zip(dys.par_chunks(image));
+        let inputs = x.values.par_chunks(image).zip(gate.values.par_chunks(c)).zip(dy.values.par_chunks(image));
         outputs.zip(inputs).for_each(|((dx, dgate), ((x, gate), dy))| {
             gate_gradient(dgate, x, &slopes(self.0, gate), dy);
             scale_rows(dx, dy, &opened(self.0, gate));
         });
         // SAFETY: the images cover all of `dx` and `dgate`.
         let (dx, dgate) = unsafe { (dx.done(), dgate.done()) };
-        Ok([
-            Some(Tensor::from_vec(dx, x.shape(), x.device())?),
-            Some(Tensor::from_vec(dgate, gate.shape(), gate.device())?),
-        ])
+        Ok([Gradient::New(dx), Gradient::New(dgate)])
     }
 
     fn gpu(&self, queue: &Queue, [x, gate]: [View; 2]) -> Candle<Array> {
         gated(queue, x, gate, None, self.0)
     }
 
-    fn gpu_gradients(
-        &self,
-        queue: &Queue,
-        [x, gate]: [View; 2],
-        _y: View,
-        dy: View,
-        needs: [bool; 2],
-    ) -> Candle<[Gradient; 2]> {
+    fn gpu_gradients(&self, queue: &Queue, known: Known<View, 2>) -> Candle<[Gradient; 2]> {
+        let Known { inputs: [x, gate], dy, needs, .. } = known;
         let dx = Gradient::needed(needs[0], || gated(queue, dy, gate, None, self.0))?;
         let dgate = Gradient::needed(needs[1], || gate_gradient_on_device(queue, x, gate, dy, self.0))?;
         Ok([dx, dgate])
@@ -87,7 +77,7 @@ impl Op<2> for Gate {
 /// `x * open(gate)`, plus `spread` over each image's pixels where there is one.
 fn gated(queue: &Queue, x: View, gate: View, spread: Option<View>, open: Activation) -> Candle<Array> {
     let (images, h, w, c) = x.shape.dims4()?;
-    let y = queue.array(x.shape.clone(), x.dtype)?;
+    let y = queue.like(x)?;
     let columns = Columns::of(x, &[Some(gate), spread]).with_rows(h * w);
     let arguments = args![x, gate, spread, &y, images, h * w, c, open as i32, i32::from(columns.wide)];
     queue.launch("gate", x.dtype, columns.each_of(images), arguments)?;
@@ -99,7 +89,7 @@ fn gate_gradient_on_device(queue: &Queue, x: View, gate: View, dy: View, open: A
     let columns = Columns::of(x, &[Some(gate), Some(dy)]).with_rows(h * w);
     let (chunks, kind) = (columns.chunks_of(images), open as i32);
     let partial = queue.array((images, chunks, c), DType::F32)?;
-    let dgate = queue.array(gate.shape.clone(), gate.dtype)?;
+    let dgate = queue.like(gate)?;
     let arguments = args![x, dy, gate, &partial, &dgate, images, h * w, c, kind, i32::from(columns.wide)];
     queue.launch("gate_gradient", x.dtype, columns.sums_of(images), arguments)?;
     if chunks > 1 {
@@ -234,32 +224,25 @@ impl Op<1> for Squeeze {
         image_means(x.values, x.shape)
     }
 
-    fn cpu_gradients(&self, [x]: [&Tensor; 1], _y: &Tensor, dmeans: &Tensor) -> Candle<[Option<Tensor>; 1]> {
+    fn cpu_gradients(&self, Known { inputs: [x], dy: dmeans, .. }: Known<Given, 1>) -> Candle<[Gradient<Vec<f32>>; 1]> {
         let (dy, gate) = take(&self.late)?;
-        let (_, h, w, c) = x.dims4()?;
-        let dmeans = (dmeans / (h * w) as f64)?.contiguous()?;
-        let (dys, gates, dmeans) = (Values::of(&dy)?, Values::of(&gate)?, Values::of(&dmeans)?);
-        let mut dx = Fresh::new(dys.len());
-        let inputs = dys.par_chunks(h * w * c).zip(gates.par_chunks(c)).zip(dmeans.par_chunks(c));
+        let (_, h, w, c) = x.shape.dims4()?;
+        let (dy, gate, share) = (Values::of(&dy)?, Values::of(&gate)?, (1.0 / (h * w) as f64) as f32);
+        let dmeans: Vec<f32> = dmeans.values.iter().map(|&gradient| gradient * share).collect();
+        let mut dx = Fresh::new(x.count());
+        let inputs = dy.par_chunks(h * w * c).zip(gate.par_chunks(c)).zip(dmeans.par_chunks(c));
         dx.slots().par_chunks_mut(h * w * c).zip(inputs).for_each(|(dx, ((dy, gate), dmeans))| {
             scale_and_spread_rows(dx, dy, &opened(self.open, gate), dmeans);
         });
         // SAFETY: the images cover all of `dx`.
-        Ok([Some(Tensor::from_vec(unsafe { dx.done() }, x.shape(), x.device())?)])
+        Ok([Gradient::New(unsafe { dx.done() })])
     }
 
     fn gpu(&self, queue: &Queue, [x]: [View; 1]) -> Candle<Array> {
         image_means_on_device(queue, x)
     }
 
-    fn gpu_gradients(
-        &self,
-        queue: &Queue,
-        _inputs: [View; 1],
-        _y: View,
-        dy: View,
-        _needs: [bool; 1],
-    ) -> Candle<[Gradient; 1]> {
+    fn gpu_gradients(&self, queue: &Queue, Known { dy, .. }: Known<View, 1>) -> Candle<[Gradient; 1]> {
         let (y_gradient, gate) = take(&self.late)?;
         let dx = gated(queue, queue.view(&y_gradient)?, queue.view(&gate)?, Some(dy), self.open)?;
         Ok([Gradient::New(dx)])
@@ -275,17 +258,15 @@ impl Op<2> for Excite {
         Gate(self.open).cpu([x, gate])
     }
 
-    fn cpu_gradients(&self, [x, gate]: [&Tensor; 2], _y: &Tensor, dy: &Tensor) -> Candle<[Option<Tensor>; 2]> {
-        let (image, c) = sizes(x.shape())?;
-        let (xs, gates, dys) = (Values::of(x)?, Values::of(gate)?, Values::of(dy)?);
-        let mut dgate = Fresh::new(gates.len());
-        let inputs = xs.par_chunks(image).zip(gates.par_chunks(c)).zip(dys.par_chunks(image));
+    fn cpu_gradients(&self, Known { inputs: [x, gate], dy, .. }: Known<Given, 2>) -> Candle<[Gradient<Vec<f32>>; 2]> {
+        let (image, c) = sizes(x.shape)?;
+        let mut dgate = Fresh::new(gate.count());
+        let inputs = x.values.par_chunks(image).zip(gate.values.par_chunks(c)).zip(dy.values.par_chunks(image));
         dgate.slots().par_chunks_mut(c).zip(inputs).for_each(|(dgate, ((x, gate), dy))| {
             gate_gradient(dgate, x, &slopes(self.open, gate), dy);
         });
         // SAFETY: the images cover all of `dgate`.
-        let dgate = Tensor::from_vec(unsafe { dgate.done() }, gate.shape(), gate.device())?;
-        Ok([None, Some(dgate)])
+        Ok([Gradient::None, Gradient::New(unsafe { dgate.done() })])
     }
 
     fn leave(&self, [_, gate]: [&Tensor; 2], dy: &Tensor) {
@@ -298,14 +279,8 @@ impl Op<2> for Excite {
         gated(queue, x, gate, None, self.open)
     }
 
-    fn gpu_gradients(
-        &self,
-        queue: &Queue,
-        [x, gate]: [View; 2],
-        _y: View,
-        dy: View,
-        needs: [bool; 2],
-    ) -> Candle<[Gradient; 2]> {
+    fn gpu_gradients(&self, queue: &Queue, known: Known<View, 2>) -> Candle<[Gradient; 2]> {
+        let Known { inputs: [x, gate], dy, needs, .. } = known;
         let dgate = Gradient::needed(needs[1], || gate_gradient_on_device(queue, x, gate, dy, self.open))?;
         Ok([Gradient::None, dgate])
     }

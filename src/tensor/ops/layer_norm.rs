@@ -1,14 +1,14 @@
 //! Layer normalization.
 
 use super::{
-    memory::{Fresh, Slot, Values},
+    memory::{Fresh, Slot},
     simd::vectorized,
 };
 use crate::{
     error::{Error, Result},
     tensor::{
         gpu::{Array, Columns, Grid, Queue, View, args},
-        ops::op::{Given, Gradient, Op, apply3},
+        ops::op::{Given, Gradient, Known, Op, apply3},
     },
 };
 use candle_core::{DType, Result as Candle, Shape, Tensor};
@@ -88,16 +88,13 @@ impl Op<3> for LayerNorm {
         Ok((unsafe { y.done() }, shape.clone()))
     }
 
-    fn cpu_gradients(&self, [x, weight, bias]: [&Tensor; 3], _y: &Tensor, dy: &Tensor) -> Candle<[Option<Tensor>; 3]> {
-        let [dx, dweight, dbias] = self.backward(&Values::of(x)?, &Values::of(weight)?, &Values::of(dy)?);
-        let tensor = |values, like: &Tensor| {
-            like.track_op().then(|| Tensor::from_vec(values, like.shape(), like.device())).transpose()
-        };
-        Ok([tensor(dx, x)?, tensor(dweight, weight)?, tensor(dbias, bias)?])
+    fn cpu_gradients(&self, known: Known<Given, 3>) -> Candle<[Gradient<Vec<f32>>; 3]> {
+        let Known { inputs: [x, weight, _], dy, .. } = known;
+        Ok(self.backward(x.values, weight.values, dy.values).map(Gradient::New))
     }
 
     fn gpu(&self, queue: &Queue, [x, weight, bias]: [View; 3]) -> Candle<Array> {
-        let y = queue.array(x.shape.clone(), x.dtype)?;
+        let y = queue.like(x)?;
         let columns = Columns::of(x, &[]);
         let (rows, wide) = (columns.rows, i32::from(columns.wide));
         let statistics = queue.array((rows, 2), DType::F32)?;
@@ -107,21 +104,15 @@ impl Op<3> for LayerNorm {
         Ok(y)
     }
 
-    fn gpu_gradients(
-        &self,
-        queue: &Queue,
-        [x, weight, _bias]: [View; 3],
-        _y: View,
-        dy: View,
-        needs: [bool; 3],
-    ) -> Candle<[Gradient; 3]> {
+    fn gpu_gradients(&self, queue: &Queue, known: Known<View, 3>) -> Candle<[Gradient; 3]> {
+        let Known { inputs: [x, weight, _], dy, needs, .. } = known;
         let Some(statistics) = self.statistics.get() else {
             candle_core::bail!("layer_norm went backward before forward")
         };
         let columns = Columns::of(x, &[Some(dy)]);
         let (rows, wide) = (columns.rows, i32::from(columns.wide));
         let dx = Gradient::needed(needs[0], || {
-            let dx = queue.array(x.shape.clone(), x.dtype)?;
+            let dx = queue.like(x)?;
             let arguments = args![x, dy, weight, statistics, &dx, rows, self.width, wide];
             queue.launch("layer_norm_gradient", x.dtype, Grid::warps(rows), arguments)?;
             Ok(dx)

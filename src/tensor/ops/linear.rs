@@ -3,14 +3,14 @@
 use super::{
     Activation, activate,
     matrix::{Matrix, MatrixMut, product},
-    memory::{Fresh, Slot, Values},
+    memory::{Fresh, Slot},
     simd::vectorized,
 };
 use crate::{
     error::{Error, Result},
     tensor::{
         gpu::{Array, Factor, Product, Queue, View},
-        ops::op::{Given, Gradient, Op, apply3},
+        ops::op::{Given, Gradient, Known, Op, apply3},
     },
 };
 use candle_core::{DType, Result as Candle, Shape, Tensor};
@@ -50,22 +50,13 @@ impl Op<3> for Linear {
         Ok((y, dims.into()))
     }
 
-    fn cpu_gradients(&self, [x, weight, bias]: [&Tensor; 3], _y: &Tensor, dy: &Tensor) -> Candle<[Option<Tensor>; 3]> {
-        let (outputs, inputs) = weight.dims2()?;
-        let (xs, weights, dys) = (Values::of(x)?, Values::of(weight)?, Values::of(dy)?);
-        let dx = x.track_op().then(|| {
-            let dx = input_gradient(&dys, &weights, inputs, outputs);
-            Tensor::from_vec(dx, x.shape(), x.device())
-        });
-        let (dw, db) = match weight.track_op() || bias.track_op() {
-            true => {
-                let (dw, db) = weight_gradient(&dys, &xs, inputs, outputs);
-                let dw = Tensor::from_vec(dw, weight.shape(), weight.device())?;
-                (Some(dw), Some(Tensor::from_vec(db, outputs, bias.device())?))
-            }
-            false => (None, None),
-        };
-        Ok([dx.transpose()?, dw, db])
+    fn cpu_gradients(&self, known: Known<Given, 3>) -> Candle<[Gradient<Vec<f32>>; 3]> {
+        let Known { inputs: [x, weight, _], dy, needs, .. } = known;
+        let (outputs, inputs) = weight.shape.dims2()?;
+        let dx = needs[0].then(|| input_gradient(dy.values, weight.values, inputs, outputs));
+        let affine = (needs[1] || needs[2]).then(|| weight_gradient(dy.values, x.values, inputs, outputs));
+        let (dweight, dbias) = affine.unzip();
+        Ok([dx.into(), dweight.into(), dbias.into()])
     }
 
     fn gpu(&self, queue: &Queue, [x, weight, bias]: [View; 3]) -> Candle<Array> {
@@ -82,18 +73,12 @@ impl Op<3> for Linear {
         Ok(y)
     }
 
-    fn gpu_gradients(
-        &self,
-        queue: &Queue,
-        [x, weight, _bias]: [View; 3],
-        _y: View,
-        dy: View,
-        needs: [bool; 3],
-    ) -> Candle<[Gradient; 3]> {
+    fn gpu_gradients(&self, queue: &Queue, known: Known<View, 3>) -> Candle<[Gradient; 3]> {
+        let Known { inputs: [x, weight, _], dy, needs, .. } = known;
         let (outputs, inputs) = weight.shape.dims2()?;
         let rows = x.count() / inputs;
         let dx = Gradient::needed(needs[0], || {
-            let dx = queue.array(x.shape.clone(), x.dtype)?;
+            let dx = queue.like(x)?;
             let cast = queue.cast(weight, x.dtype)?;
             let weight = cast.as_ref().map_or(weight, Array::view);
             let factors = [Factor::rows(dy.address, outputs), Factor::rows(weight.address, inputs)];

@@ -9,7 +9,7 @@ use crate::{
     error::{Error, Result},
     tensor::{
         gpu::{Array, Grid, Queue, View, args},
-        ops::op::{Given, Gradient, Op, apply1},
+        ops::op::{Given, Gradient, Known, Op, apply1},
     },
 };
 use candle_core::{DType, Result as Candle, Shape, Tensor};
@@ -69,15 +69,15 @@ impl Op<1> for SoftCrossEntropy {
         Ok((losses, count.into()))
     }
 
-    fn cpu_gradients(&self, [x]: [&Tensor; 1], _losses: &Tensor, d: &Tensor) -> Candle<[Option<Tensor>; 1]> {
-        let (xs, targets, ds) = (Values::of(x)?, Values::of(&self.targets)?, Values::of(d)?);
-        let mut dx = Fresh::new(xs.len());
-        let inputs = xs.par_chunks(self.classes).zip(targets.par_chunks(self.classes)).zip(ds.par_iter());
+    fn cpu_gradients(&self, Known { inputs: [x], dy, .. }: Known<Given, 1>) -> Candle<[Gradient<Vec<f32>>; 1]> {
+        let targets = Values::of(&self.targets)?;
+        let mut dx = Fresh::new(x.count());
+        let inputs = x.values.par_chunks(self.classes).zip(targets.par_chunks(self.classes)).zip(dy.values);
         dx.slots().par_chunks_mut(self.classes).zip(inputs).for_each(|(dx, ((x, targets), &d))| {
             cross_entropy_gradient(dx, x, targets, d);
         });
         // SAFETY: the samples cover all of `dx`.
-        Ok([Some(Tensor::from_vec(unsafe { dx.done() }, x.shape(), x.device())?)])
+        Ok([Gradient::New(unsafe { dx.done() })])
     }
 
     fn gpu(&self, queue: &Queue, [x]: [View; 1]) -> Candle<Array> {
@@ -88,16 +88,9 @@ impl Op<1> for SoftCrossEntropy {
         Ok(losses)
     }
 
-    fn gpu_gradients(
-        &self,
-        queue: &Queue,
-        [x]: [View; 1],
-        _y: View,
-        dy: View,
-        _needs: [bool; 1],
-    ) -> Candle<[Gradient; 1]> {
+    fn gpu_gradients(&self, queue: &Queue, Known { inputs: [x], dy, .. }: Known<View, 1>) -> Candle<[Gradient; 1]> {
         let rows = x.count() / self.classes;
-        let dx = queue.array(x.shape.clone(), x.dtype)?;
+        let dx = queue.like(x)?;
         let arguments = args![x, queue.view(&self.targets)?, dy, &dx, rows, self.classes];
         queue.launch("soft_cross_entropy_gradient", x.dtype, Grid::warps(rows), arguments)?;
         Ok([Gradient::New(dx)])
@@ -161,11 +154,11 @@ impl Op<1> for BceWithLogits {
         Ok((losses, shape.clone()))
     }
 
-    fn cpu_gradients(&self, [x]: [&Tensor; 1], _losses: &Tensor, d: &Tensor) -> Candle<[Option<Tensor>; 1]> {
-        let (xs, targets, ds) = (Values::of(x)?, Values::of(&self.targets)?, Values::of(d)?);
-        let triples = xs.iter().zip(targets.iter()).zip(ds.iter());
+    fn cpu_gradients(&self, Known { inputs: [x], dy, .. }: Known<Given, 1>) -> Candle<[Gradient<Vec<f32>>; 1]> {
+        let targets = Values::of(&self.targets)?;
+        let triples = x.values.iter().zip(targets.iter()).zip(dy.values);
         let dx = triples.map(|((&x, &target), &d)| d * (super::function::sigmoid(x) - target)).collect();
-        Ok([Some(Tensor::from_vec(dx, x.shape(), x.device())?)])
+        Ok([Gradient::New(dx)])
     }
 
     fn gpu(&self, queue: &Queue, [x]: [View; 1]) -> Candle<Array> {
@@ -175,15 +168,8 @@ impl Op<1> for BceWithLogits {
         Ok(losses)
     }
 
-    fn gpu_gradients(
-        &self,
-        queue: &Queue,
-        [x]: [View; 1],
-        _y: View,
-        dy: View,
-        _needs: [bool; 1],
-    ) -> Candle<[Gradient; 1]> {
-        let dx = queue.array(x.shape.clone(), x.dtype)?;
+    fn gpu_gradients(&self, queue: &Queue, Known { inputs: [x], dy, .. }: Known<View, 1>) -> Candle<[Gradient; 1]> {
+        let dx = queue.like(x)?;
         let arguments = args![x, queue.view(&self.targets)?, dy, &dx, x.count()];
         queue.launch("bce_with_logits_gradient", x.dtype, Grid::over(x.count()), arguments)?;
         Ok([Gradient::New(dx)])

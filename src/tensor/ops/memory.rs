@@ -14,7 +14,7 @@ pub fn slice<'a>(storage: &'a CpuStorage, layout: &Layout) -> Result<&'a [f32]> 
     }
 }
 
-/// The values of a contiguous f32 tensor on the CPU, for a backward pass.
+/// The values of a contiguous f32 tensor on the CPU.
 pub struct Values<'a> {
     storage: StorageRef<'a>,
     layout: &'a Layout,
@@ -25,7 +25,7 @@ impl<'a> Values<'a> {
         let (storage, layout) = tensor.storage_and_layout();
         match &*storage {
             Storage::Cpu(cpu) => slice(cpu, layout)?,
-            _ => bail!("this operation has no backward pass for {:?}", tensor.device()),
+            _ => bail!("values on {:?} are read as if they lay on the CPU", tensor.device()),
         };
         Ok(Self { storage, layout })
     }

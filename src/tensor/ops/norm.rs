@@ -15,7 +15,7 @@ use crate::{
     error::{Error, Result},
     tensor::{
         gpu::{Array, Queue, View},
-        ops::op::{Given, Gradient, Op, apply3, apply4},
+        ops::op::{Given, Gradient, Known, Op, apply3, apply4},
     },
 };
 use candle_core::{Result as Candle, Shape, Tensor};
@@ -154,8 +154,8 @@ impl Op<3> for Normalize {
         Ok((y, x.shape.clone()))
     }
 
-    fn cpu_gradients(&self, inputs: [&Tensor; 3], _y: &Tensor, dy: &Tensor) -> Candle<[Option<Tensor>; 3]> {
-        let [dx, dweight, dbias, _] = self.host()?.gradients(inputs, None, dy)?;
+    fn cpu_gradients(&self, Known { inputs, dy, needs, .. }: Known<Given, 3>) -> Candle<[Gradient<Vec<f32>>; 3]> {
+        let [dx, dweight, dbias, _] = self.host()?.gradients(inputs, None, dy, [needs[0], false]);
         Ok([dx, dweight, dbias])
     }
 
@@ -163,14 +163,8 @@ impl Op<3> for Normalize {
         self.gpu_forward(queue, Inputs { x, affine: [weight, bias], residual: None })
     }
 
-    fn gpu_gradients(
-        &self,
-        queue: &Queue,
-        [x, weight, bias]: [View; 3],
-        _y: View,
-        dy: View,
-        needs: [bool; 3],
-    ) -> Candle<[Gradient; 3]> {
+    fn gpu_gradients(&self, queue: &Queue, known: Known<View, 3>) -> Candle<[Gradient; 3]> {
+        let Known { inputs: [x, weight, bias], dy, needs, .. } = known;
         let inputs = Inputs { x, affine: [weight, bias], residual: None };
         let [dx, dweight, dbias, _] = self.gpu_backward(queue, inputs, dy, [needs[0], false])?;
         Ok([dx, dweight, dbias])
@@ -187,27 +181,17 @@ impl Op<4> for Normalize {
         Ok((y, x.shape.clone()))
     }
 
-    fn cpu_gradients(
-        &self,
-        [x, weight, bias, residual]: [&Tensor; 4],
-        _y: &Tensor,
-        dy: &Tensor,
-    ) -> Candle<[Option<Tensor>; 4]> {
-        self.host()?.gradients([x, weight, bias], Some(residual), dy)
+    fn cpu_gradients(&self, known: Known<Given, 4>) -> Candle<[Gradient<Vec<f32>>; 4]> {
+        let Known { inputs: [x, weight, bias, residual], dy, needs, .. } = known;
+        Ok(self.host()?.gradients([x, weight, bias], Some(residual), dy, [needs[0], needs[3]]))
     }
 
     fn gpu(&self, queue: &Queue, [x, weight, bias, residual]: [View; 4]) -> Candle<Array> {
         self.gpu_forward(queue, Inputs { x, affine: [weight, bias], residual: Some(residual) })
     }
 
-    fn gpu_gradients(
-        &self,
-        queue: &Queue,
-        [x, weight, bias, residual]: [View; 4],
-        _y: View,
-        dy: View,
-        needs: [bool; 4],
-    ) -> Candle<[Gradient; 4]> {
+    fn gpu_gradients(&self, queue: &Queue, known: Known<View, 4>) -> Candle<[Gradient; 4]> {
+        let Known { inputs: [x, weight, bias, residual], dy, needs, .. } = known;
         let inputs = Inputs { x, affine: [weight, bias], residual: Some(residual) };
         self.gpu_backward(queue, inputs, dy, [needs[0], needs[3]])
     }

@@ -1,11 +1,13 @@
 //! An operation on the tape: what each device computes, and the gradients.
 
-use super::{
-    memory::{Values, slice},
-    tape,
-};
+use super::{memory::Values, tape};
 use crate::tensor::gpu::{Array, Queue, View};
-use candle_core::{CpuStorage, CustomOp1, CustomOp2, CustomOp3, Layout, Result, Shape, Storage, Tensor};
+#[cfg(feature = "cuda")]
+use candle_core::CudaStorage;
+use candle_core::{
+    CpuStorage, CustomOp1, CustomOp2, CustomOp3, Layout, Result, Shape, Storage, Tensor, op::BackpropOp,
+};
+use std::sync::Mutex;
 
 /// A differentiable operation of `N` inputs, all contiguous.
 ///
@@ -17,8 +19,8 @@ pub trait Op<const N: usize>: Send + Sync + 'static {
     /// The output on the CPU.
     fn cpu(&self, inputs: [Given; N]) -> Result<(Vec<f32>, Shape)>;
 
-    /// The inputs' gradients on the CPU, at least of those on the tape; `y` and `dy` are the output and its gradient.
-    fn cpu_gradients(&self, inputs: [&Tensor; N], y: &Tensor, dy: &Tensor) -> Result<[Option<Tensor>; N]>;
+    /// The inputs' gradients on the CPU.
+    fn cpu_gradients(&self, known: Known<Given, N>) -> Result<[Gradient<Vec<f32>>; N]>;
 
     /// Which inputs' values the gradients are computed from: of the others they are only given the shape.
     fn reads(&self) -> [bool; N] {
@@ -36,59 +38,67 @@ pub trait Op<const N: usize>: Send + Sync + 'static {
     /// The output on a GPU.
     fn gpu(&self, queue: &Queue, inputs: [View; N]) -> Result<Array>;
 
-    /// The gradients on a GPU, of those inputs that `needs` names.
-    fn gpu_gradients(
-        &self,
-        queue: &Queue,
-        inputs: [View; N],
-        y: View,
-        dy: View,
-        needs: [bool; N],
-    ) -> Result<[Gradient; N]>;
+    /// The inputs' gradients on a GPU.
+    fn gpu_gradients(&self, queue: &Queue, known: Known<View, N>) -> Result<[Gradient; N]>;
 }
 
-/// The gradient of an input on a GPU.
-pub enum Gradient {
-    /// Nobody needs it.
-    None,
-    /// That of the output itself.
-    Same,
-    New(Array),
-}
-
-impl Gradient {
-    /// What `make` makes, where it is needed.
-    pub fn needed(needed: bool, make: impl FnOnce() -> Result<Array>) -> Result<Self> {
-        if needed { make().map(Self::New) } else { Ok(Self::None) }
-    }
-
-    fn into_tensor(self, dy: &Tensor) -> Option<Tensor> {
-        match self {
-            Self::None => None,
-            Self::Same => Some(dy.clone()),
-            Self::New(array) => Some(array.into_tensor()),
-        }
-    }
-}
-
-impl From<Option<Array>> for Gradient {
-    fn from(array: Option<Array>) -> Self {
-        array.map_or(Self::None, Self::New)
-    }
-}
-
-/// An input on the CPU.
+/// An operand on the CPU.
 #[derive(Clone, Copy)]
 pub struct Given<'a> {
     pub values: &'a [f32],
     pub shape: &'a Shape,
 }
 
+impl Given<'_> {
+    pub fn count(&self) -> usize {
+        self.shape.elem_count()
+    }
+}
+
+/// What gradients are computed from: operands of type `T`, of which those that the operation does not read are only a shape.
+#[derive(Clone, Copy)]
+pub struct Known<T, const N: usize> {
+    pub inputs: [T; N],
+    /// The output.
+    pub y: T,
+    /// The gradient of the output.
+    pub dy: T,
+    /// The inputs whose gradients are asked for; those of others are dropped.
+    pub needs: [bool; N],
+}
+
+/// The gradient of an input: an array on a GPU, values on the CPU.
+pub enum Gradient<T = Array> {
+    /// Nobody needs it.
+    None,
+    /// That of the output itself.
+    Same,
+    New(T),
+}
+
+impl<T> Gradient<T> {
+    /// What `make` makes, where it is needed.
+    pub fn needed(needed: bool, make: impl FnOnce() -> Result<T>) -> Result<Self> {
+        if needed { make().map(Self::New) } else { Ok(Self::None) }
+    }
+
+    /// That of the output, where it is needed.
+    pub fn same(needed: bool) -> Self {
+        if needed { Self::Same } else { Self::None }
+    }
+}
+
+impl<T> From<Option<T>> for Gradient<T> {
+    fn from(values: Option<T>) -> Self {
+        values.map_or(Self::None, Self::New)
+    }
+}
+
 /// Applies an operation of one input.
 pub fn apply1(op: impl Op<1>, x: &Tensor) -> Result<Tensor> {
     let inputs = [x.contiguous()?];
     match tape::is_candles(&inputs) {
-        true => inputs[0].apply_op1(Node(op)),
+        true => inputs[0].apply_op1(Node::new(op, &inputs)?),
         false => tape::apply(op, inputs),
     }
 }
@@ -97,7 +107,7 @@ pub fn apply1(op: impl Op<1>, x: &Tensor) -> Result<Tensor> {
 pub fn apply2(op: impl Op<2>, [a, b]: [&Tensor; 2]) -> Result<Tensor> {
     let inputs = [a.contiguous()?, b.contiguous()?];
     match tape::is_candles(&inputs) {
-        true => inputs[0].apply_op2(&inputs[1], Node(op)),
+        true => inputs[0].apply_op2(&inputs[1], Node::new(op, &inputs)?),
         false => tape::apply(op, inputs),
     }
 }
@@ -106,7 +116,7 @@ pub fn apply2(op: impl Op<2>, [a, b]: [&Tensor; 2]) -> Result<Tensor> {
 pub fn apply3(op: impl Op<3>, [a, b, c]: [&Tensor; 3]) -> Result<Tensor> {
     let inputs = [a.contiguous()?, b.contiguous()?, c.contiguous()?];
     match tape::is_candles(&inputs) {
-        true => inputs[0].apply_op3(&inputs[1], &inputs[2], Node(op)),
+        true => inputs[0].apply_op3(&inputs[1], &inputs[2], Node::new(op, &inputs)?),
         false => tape::apply(op, inputs),
     }
 }
@@ -122,9 +132,8 @@ pub fn forward<const N: usize>(op: &impl Op<N>, inputs: &[Tensor; N]) -> Result<
         let views = inputs.iter().map(|input| queue.view(input)).collect::<Result<Vec<_>>>()?;
         return Ok(op.gpu(&queue, std::array::from_fn(|i| views[i]))?.into_parts());
     }
-    let values = inputs.iter().map(Values::of).collect::<Result<Vec<_>>>()?;
-    let given = std::array::from_fn(|i| Given { values: &values[i], shape: inputs[i].shape() });
-    let (y, shape) = op.cpu(given)?;
+    let operands = inputs.iter().map(|input| Operand::of(input, true)).collect::<Result<Vec<_>>>()?;
+    let (y, shape) = op.cpu(std::array::from_fn(|i| operands[i].given()))?;
     Ok((Storage::Cpu(CpuStorage::F32(y)), shape))
 }
 
@@ -135,23 +144,22 @@ pub fn backward<const N: usize>(
     y: &Tensor,
     dy: &Tensor,
 ) -> Result<[Option<Tensor>; N]> {
-    let dy = dy.contiguous()?;
-    let needs = inputs.map(Tensor::track_op);
-    op.leave(inputs, &dy);
-    let mut gradients = match Queue::of(&dy)? {
-        None => op.cpu_gradients(inputs, y, &dy)?,
-        Some(queue) => {
-            let mut views = [queue.view(&dy)?; N];
-            for (view, (input, read)) in views.iter_mut().zip(inputs.into_iter().zip(op.reads())) {
-                *view = view_of(&queue, input, read)?;
-            }
-            let y = view_of(&queue, y, op.reads_output())?;
-            let gradients = op.gpu_gradients(&queue, views, y, queue.view(&dy)?, needs)?;
-            gradients.map(|gradient| gradient.into_tensor(&dy))
-        }
-    };
-    gradients.iter_mut().zip(needs).for_each(|(gradient, needed)| *gradient = gradient.take().filter(|_| needed));
-    Ok(gradients)
+    let dy = &dy.contiguous()?;
+    op.leave(inputs, dy);
+    let known = Known { inputs, y, dy, needs: inputs.map(Tensor::track_op) };
+    match Queue::of(dy)? {
+        Some(queue) => Ok(known.tensors(gpu_gradients(op, &queue, &known)?, |array, _| array.into_tensor())),
+        None => Ok(known.tensors(cpu_gradients(op, &known)?, |values, shape| {
+            Tensor::from_storage(Storage::Cpu(CpuStorage::F32(values)), shape, BackpropOp::none(), false)
+        })),
+    }
+}
+
+fn gpu_gradients<const N: usize>(op: &impl Op<N>, queue: &Queue, known: &Known<&Tensor, N>) -> Result<[Gradient; N]> {
+    let inputs = known.inputs.iter().zip(op.reads()).map(|(input, read)| view_of(queue, input, read));
+    let inputs = inputs.collect::<Result<Vec<_>>>()?;
+    let (y, dy) = (view_of(queue, known.y, op.reads_output())?, queue.view(known.dy)?);
+    op.gpu_gradients(queue, Known { inputs: std::array::from_fn(|i| inputs[i]), y, dy, needs: known.needs })
 }
 
 /// A tensor's values, or its type and shape alone where they are not read.
@@ -162,145 +170,100 @@ fn view_of<'a>(queue: &Queue, tensor: &'a Tensor, read: bool) -> Result<View<'a>
     }
 }
 
-/// An operation as Candle's tape knows it.
-struct Node<O>(O);
+fn cpu_gradients<const N: usize>(op: &impl Op<N>, known: &Known<&Tensor, N>) -> Result<[Gradient<Vec<f32>>; N]> {
+    let inputs = known.inputs.iter().zip(op.reads()).map(|(input, read)| Operand::of(input, read));
+    let inputs = inputs.collect::<Result<Vec<_>>>()?;
+    let (y, dy) = (Operand::of(known.y, op.reads_output())?, Operand::of(known.dy, true)?);
+    let inputs = std::array::from_fn(|i| inputs[i].given());
+    op.cpu_gradients(Known { inputs, y: y.given(), dy: dy.given(), needs: known.needs })
+}
+
+impl<const N: usize> Known<&Tensor, N> {
+    /// The gradients that are asked for, `tensor` making one of new values and their shape.
+    fn tensors<T>(&self, gradients: [Gradient<T>; N], tensor: impl Fn(T, &Shape) -> Tensor) -> [Option<Tensor>; N] {
+        let mut gradients = gradients.into_iter();
+        std::array::from_fn(|i| match gradients.next().filter(|_| self.needs[i])? {
+            Gradient::None => None,
+            Gradient::Same => Some(self.dy.clone()),
+            Gradient::New(values) => Some(tensor(values, self.inputs[i].shape())),
+        })
+    }
+}
+
+/// A tensor on the CPU whose values are looked at, or its shape alone where they are not read.
+struct Operand<'a> {
+    values: Option<Values<'a>>,
+    shape: &'a Shape,
+}
+
+impl<'a> Operand<'a> {
+    fn of(tensor: &'a Tensor, read: bool) -> Result<Self> {
+        Ok(Self { values: read.then(|| Values::of(tensor)).transpose()?, shape: tensor.shape() })
+    }
+
+    fn given(&self) -> Given<'_> {
+        Given { values: self.values.as_deref().unwrap_or_default(), shape: self.shape }
+    }
+}
+
+/// An operation as Candle's tape knows it: its output is there when Candle asks for it.
+struct Node<O> {
+    op: O,
+    y: Mutex<Option<(Storage, Shape)>>,
+}
 
 impl<O> Node<O> {
-    fn forward<const N: usize>(&self, inputs: [(&CpuStorage, &Layout); N]) -> Result<(CpuStorage, Shape)>
+    fn new<const N: usize>(op: O, inputs: &[Tensor; N]) -> Result<Self>
     where
         O: Op<N>,
     {
-        if let Some(queue) = Queue::lent() {
-            return self.lent(&queue, inputs);
-        }
-        let mut given = [Given { values: &[], shape: inputs[0].1.shape() }; N];
-        for (given, (storage, layout)) in given.iter_mut().zip(inputs) {
-            *given = Given { values: slice(storage, layout)?, shape: layout.shape() };
-        }
-        let (y, shape) = self.0.cpu(given)?;
-        Ok((CpuStorage::F32(y), shape))
+        let y = Mutex::new(Some(forward(&op, inputs)?));
+        Ok(Self { op, y })
     }
 
-    /// The GPU side on a driver that works in the host's memory.
-    fn lent<const N: usize>(&self, queue: &Queue, inputs: [(&CpuStorage, &Layout); N]) -> Result<(CpuStorage, Shape)>
-    where
-        O: Op<N>,
-    {
-        let storages = inputs.map(|(storage, _)| Storage::Cpu(storage.clone()));
-        let mut views = [View { address: 0, dtype: candle_core::DType::F32, shape: inputs[0].1.shape() }; N];
-        for (view, (storage, (_, layout))) in views.iter_mut().zip(storages.iter().zip(inputs)) {
-            *view = queue.view_of(storage, layout)?;
-        }
-        match self.0.gpu(queue, views)?.into_parts() {
-            (Storage::Cpu(storage), shape) => Ok((storage, shape)),
-            _ => candle_core::bail!("a driver lent to the CPU must work in its memory"),
+    fn on_cpu(&self) -> Result<(CpuStorage, Shape)> {
+        match self.y.lock().ok().and_then(|mut y| y.take()) {
+            Some((Storage::Cpu(y), shape)) => Ok((y, shape)),
+            _ => candle_core::bail!("an operation's output on the CPU has been taken, or lies elsewhere"),
         }
     }
 
     #[cfg(feature = "cuda")]
-    fn cuda<const N: usize>(
-        &self,
-        inputs: [(&candle_core::CudaStorage, &Layout); N],
-    ) -> Result<(candle_core::CudaStorage, Shape)>
-    where
-        O: Op<N>,
-    {
-        use candle_core::backend::BackendStorage;
-        let queue = crate::tensor::gpu::cuda::queue(inputs[0].0.device())?;
-        let mut views = [View { address: 0, dtype: candle_core::DType::F32, shape: inputs[0].1.shape() }; N];
-        for (view, (storage, layout)) in views.iter_mut().zip(inputs) {
-            *view = crate::tensor::gpu::cuda::view(storage, layout)?;
-        }
-        match self.0.gpu(&queue, views)?.into_parts() {
-            (Storage::Cuda(storage), shape) => Ok((storage, shape)),
-            _ => candle_core::bail!("{} left its result outside the device", self.0.name()),
+    fn on_cuda(&self) -> Result<(CudaStorage, Shape)> {
+        match self.y.lock().ok().and_then(|mut y| y.take()) {
+            Some((Storage::Cuda(y), shape)) => Ok((y, shape)),
+            _ => candle_core::bail!("an operation's output on CUDA has been taken, or lies elsewhere"),
         }
     }
 }
 
-impl<O: Op<1>> CustomOp1 for Node<O> {
-    fn name(&self) -> &'static str {
-        self.0.name()
-    }
+/// An operation of these inputs on Candle's tape.
+macro_rules! candle_node {
+    ($operation:ident, $count:literal, [$($input:ident),+] -> $gradients:ty) => {
+        impl<O: Op<$count>> $operation for Node<O> {
+            fn name(&self) -> &'static str {
+                self.op.name()
+            }
 
-    fn cpu_fwd(&self, x: &CpuStorage, x_at: &Layout) -> Result<(CpuStorage, Shape)> {
-        self.forward([(x, x_at)])
-    }
+            #[expect(unused_variables, reason = "the output has been made of them")]
+            fn cpu_fwd(&self, $($input: &CpuStorage, _: &Layout),+) -> Result<(CpuStorage, Shape)> {
+                self.on_cpu()
+            }
 
-    #[cfg(feature = "cuda")]
-    fn cuda_fwd(&self, x: &candle_core::CudaStorage, x_at: &Layout) -> Result<(candle_core::CudaStorage, Shape)> {
-        self.cuda([(x, x_at)])
-    }
+            #[cfg(feature = "cuda")]
+            #[expect(unused_variables, reason = "the output has been made of them")]
+            fn cuda_fwd(&self, $($input: &CudaStorage, _: &Layout),+) -> Result<(CudaStorage, Shape)> {
+                self.on_cuda()
+            }
 
-    fn bwd(&self, x: &Tensor, y: &Tensor, dy: &Tensor) -> Result<Option<Tensor>> {
-        let [dx] = backward(&self.0, [x], y, dy)?;
-        Ok(dx)
-    }
+            fn bwd(&self, $($input: &Tensor),+, y: &Tensor, dy: &Tensor) -> Result<$gradients> {
+                let [$($input),+] = backward(&self.op, [$($input),+], y, dy)?;
+                Ok(($($input),+))
+            }
+        }
+    };
 }
 
-impl<O: Op<2>> CustomOp2 for Node<O> {
-    fn name(&self) -> &'static str {
-        self.0.name()
-    }
-
-    fn cpu_fwd(&self, a: &CpuStorage, a_at: &Layout, b: &CpuStorage, b_at: &Layout) -> Result<(CpuStorage, Shape)> {
-        self.forward([(a, a_at), (b, b_at)])
-    }
-
-    #[cfg(feature = "cuda")]
-    fn cuda_fwd(
-        &self,
-        a: &candle_core::CudaStorage,
-        a_at: &Layout,
-        b: &candle_core::CudaStorage,
-        b_at: &Layout,
-    ) -> Result<(candle_core::CudaStorage, Shape)> {
-        self.cuda([(a, a_at), (b, b_at)])
-    }
-
-    fn bwd(&self, a: &Tensor, b: &Tensor, y: &Tensor, dy: &Tensor) -> Result<(Option<Tensor>, Option<Tensor>)> {
-        backward(&self.0, [a, b], y, dy).map(Into::into)
-    }
-}
-
-impl<O: Op<3>> CustomOp3 for Node<O> {
-    fn name(&self) -> &'static str {
-        self.0.name()
-    }
-
-    fn cpu_fwd(
-        &self,
-        a: &CpuStorage,
-        a_at: &Layout,
-        b: &CpuStorage,
-        b_at: &Layout,
-        c: &CpuStorage,
-        c_at: &Layout,
-    ) -> Result<(CpuStorage, Shape)> {
-        self.forward([(a, a_at), (b, b_at), (c, c_at)])
-    }
-
-    #[cfg(feature = "cuda")]
-    fn cuda_fwd(
-        &self,
-        a: &candle_core::CudaStorage,
-        a_at: &Layout,
-        b: &candle_core::CudaStorage,
-        b_at: &Layout,
-        c: &candle_core::CudaStorage,
-        c_at: &Layout,
-    ) -> Result<(candle_core::CudaStorage, Shape)> {
-        self.cuda([(a, a_at), (b, b_at), (c, c_at)])
-    }
-
-    fn bwd(
-        &self,
-        a: &Tensor,
-        b: &Tensor,
-        c: &Tensor,
-        y: &Tensor,
-        dy: &Tensor,
-    ) -> Result<(Option<Tensor>, Option<Tensor>, Option<Tensor>)> {
-        backward(&self.0, [a, b, c], y, dy).map(Into::into)
-    }
-}
+candle_node!(CustomOp1, 1, [x] -> Option<Tensor>);
+candle_node!(CustomOp2, 2, [a, b] -> (Option<Tensor>, Option<Tensor>));
+candle_node!(CustomOp3, 3, [a, b, c] -> (Option<Tensor>, Option<Tensor>, Option<Tensor>));

@@ -1,11 +1,10 @@
 //! Borders around images.
 
-use super::memory::Values;
 use crate::{
     error::{Error, Result},
     tensor::{
         gpu::{Arg, Array, Columns, Queue, View, args},
-        ops::op::{Given, Gradient, Op, apply1},
+        ops::op::{Given, Gradient, Known, Op, apply1},
     },
 };
 use candle_core::{Result as Candle, Shape, Tensor};
@@ -81,13 +80,11 @@ impl Op<1> for Pad {
         Ok((y, shape))
     }
 
-    fn cpu_gradients(&self, [x]: [&Tensor; 1], _y: &Tensor, dy: &Tensor) -> Candle<[Option<Tensor>; 1]> {
-        let values = Values::of(dy)?;
-        let dys = &*values;
-        let mut dx = vec![0.0f32; x.elem_count()];
+    fn cpu_gradients(&self, Known { inputs: [x], dy, .. }: Known<Given, 1>) -> Candle<[Gradient<Vec<f32>>; 1]> {
+        let mut dx = vec![0.0f32; x.count()];
         let rows = dx.par_chunks_mut(self.row()).enumerate();
-        rows.for_each(|(row, dx)| dx.copy_from_slice(&dys[self.start(row)..][..self.row()]));
-        Ok([Some(Tensor::from_vec(dx, x.shape(), x.device())?)])
+        rows.for_each(|(row, dx)| dx.copy_from_slice(&dy.values[self.start(row)..][..self.row()]));
+        Ok([Gradient::New(dx)])
     }
 
     fn gpu(&self, queue: &Queue, [x]: [View; 1]) -> Candle<Array> {
@@ -98,15 +95,8 @@ impl Op<1> for Pad {
         Ok(y)
     }
 
-    fn gpu_gradients(
-        &self,
-        queue: &Queue,
-        [x]: [View; 1],
-        _y: View,
-        dy: View,
-        _needs: [bool; 1],
-    ) -> Candle<[Gradient; 1]> {
-        let dx = queue.array(x.shape.clone(), x.dtype)?;
+    fn gpu_gradients(&self, queue: &Queue, Known { inputs: [x], dy, .. }: Known<View, 1>) -> Candle<[Gradient; 1]> {
+        let dx = queue.like(x)?;
         let columns = Columns::of(dx.view(), &[Some(dy)]);
         let arguments = [args![dy, &dx], &self.places(columns)[..]].concat();
         queue.launch("pad_gradient", x.dtype, columns.each(), &arguments)?;

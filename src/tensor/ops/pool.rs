@@ -2,14 +2,14 @@
 
 use super::{
     Window,
-    memory::{Fresh, Slot, Values},
+    memory::{Fresh, Slot},
     simd::vectorized,
 };
 use crate::{
     error::{Error, Result},
     tensor::{
         gpu::{Arg, Array, Columns, Grid, Queue, View, args},
-        ops::op::{Given, Gradient, Op, apply1},
+        ops::op::{Given, Gradient, Known, Op, apply1},
     },
 };
 use candle_core::{DType, Result as Candle, Shape, Tensor};
@@ -155,15 +155,14 @@ impl Op<1> for MaxPool {
         Ok((y, shape))
     }
 
-    fn cpu_gradients(&self, [x]: [&Tensor; 1], _y: &Tensor, dy: &Tensor) -> Candle<[Option<Tensor>; 1]> {
+    fn cpu_gradients(&self, Known { inputs: [x], dy, .. }: Known<Given, 1>) -> Candle<[Gradient<Vec<f32>>; 1]> {
         let Some(winners) = self.winners.get() else { candle_core::bail!("max_pool2d went backward before forward") };
-        let dys = Values::of(dy)?;
         let s = &self.sizes;
-        let mut dx = Fresh::new(x.elem_count());
+        let mut dx = Fresh::new(x.count());
         let rows = dx.slots().par_chunks_mut(s.input_row()).enumerate();
-        rows.for_each(|(row, dx)| max_backward_row(s, row, &dys, winners, dx));
+        rows.for_each(|(row, dx)| max_backward_row(s, row, dy.values, winners, dx));
         // SAFETY: the rows cover all of `dx`, and each is cleared first.
-        Ok([Some(Tensor::from_vec(unsafe { dx.done() }, x.shape(), x.device())?)])
+        Ok([Gradient::New(unsafe { dx.done() })])
     }
 
     fn gpu(&self, queue: &Queue, [x]: [View; 1]) -> Candle<Array> {
@@ -176,18 +175,11 @@ impl Op<1> for MaxPool {
         Ok(y)
     }
 
-    fn gpu_gradients(
-        &self,
-        queue: &Queue,
-        [x]: [View; 1],
-        _y: View,
-        dy: View,
-        _needs: [bool; 1],
-    ) -> Candle<[Gradient; 1]> {
+    fn gpu_gradients(&self, queue: &Queue, Known { inputs: [x], dy, .. }: Known<View, 1>) -> Candle<[Gradient; 1]> {
         let Some(winners) = self.winners_on_device.get() else {
             candle_core::bail!("max_pool2d went backward before forward")
         };
-        let dx = queue.array(x.shape.clone(), x.dtype)?;
+        let dx = queue.like(x)?;
         let columns = Columns::of(dx.view(), &[Some(dy), Some(winners.view())]);
         let arguments = [args![dy, winners, &dx], &self.sizes.arguments(columns)[..]].concat();
         queue.launch("max_pool_gradient", x.dtype, columns.each(), &arguments)?;
@@ -347,16 +339,13 @@ impl Op<1> for AvgPool {
         Ok((unsafe { y.done() }, shape))
     }
 
-    fn cpu_gradients(&self, [x]: [&Tensor; 1], _y: &Tensor, dy: &Tensor) -> Candle<[Option<Tensor>; 1]> {
-        let dys = Values::of(dy)?;
+    fn cpu_gradients(&self, Known { inputs: [x], dy, .. }: Known<Given, 1>) -> Candle<[Gradient<Vec<f32>>; 1]> {
         let (s, shares) = (&self.sizes, &self.shares);
-        let mut dx = Fresh::new(x.elem_count());
-        dx.slots()
-            .par_chunks_mut(s.input_row())
-            .enumerate()
-            .for_each(|(row, dx)| avg_backward_row(s, row, &dys, dx, shares));
+        let mut dx = Fresh::new(x.count());
+        let rows = dx.slots().par_chunks_mut(s.input_row()).enumerate();
+        rows.for_each(|(row, dx)| avg_backward_row(s, row, dy.values, dx, shares));
         // SAFETY: the rows cover all of `dx`.
-        Ok([Some(Tensor::from_vec(unsafe { dx.done() }, x.shape(), x.device())?)])
+        Ok([Gradient::New(unsafe { dx.done() })])
     }
 
     fn gpu(&self, queue: &Queue, [x]: [View; 1]) -> Candle<Array> {
@@ -367,15 +356,8 @@ impl Op<1> for AvgPool {
         Ok(y)
     }
 
-    fn gpu_gradients(
-        &self,
-        queue: &Queue,
-        [x]: [View; 1],
-        _y: View,
-        dy: View,
-        _needs: [bool; 1],
-    ) -> Candle<[Gradient; 1]> {
-        let dx = queue.array(x.shape.clone(), x.dtype)?;
+    fn gpu_gradients(&self, queue: &Queue, Known { inputs: [x], dy, .. }: Known<View, 1>) -> Candle<[Gradient; 1]> {
+        let dx = queue.like(x)?;
         let columns = Columns::of(dx.view(), &[Some(dy)]);
         let arguments = [args![dy, &dx, i32::from(self.seen)], &self.sizes.arguments(columns)[..]].concat();
         queue.launch("avg_pool_gradient", x.dtype, columns.each(), &arguments)?;
@@ -398,31 +380,22 @@ impl Op<1> for GlobalAvgPool {
         image_means(x.values, x.shape)
     }
 
-    fn cpu_gradients(&self, [x]: [&Tensor; 1], _y: &Tensor, dy: &Tensor) -> Candle<[Option<Tensor>; 1]> {
-        let dys = Values::of(dy)?;
-        let (_, h, w, c) = x.dims4()?;
-        let mut dx = Fresh::new(x.elem_count());
-        dx.slots().par_chunks_mut((h * w * c).max(1)).zip(dys.par_chunks(c.max(1))).for_each(|(dx, dy)| {
-            spread(dx, dy, 1.0 / (h * w) as f32);
-        });
+    fn cpu_gradients(&self, Known { inputs: [x], dy, .. }: Known<Given, 1>) -> Candle<[Gradient<Vec<f32>>; 1]> {
+        let (_, h, w, c) = x.shape.dims4()?;
+        let mut dx = Fresh::new(x.count());
+        let images = dx.slots().par_chunks_mut((h * w * c).max(1)).zip(dy.values.par_chunks(c.max(1)));
+        images.for_each(|(dx, dy)| spread(dx, dy, 1.0 / (h * w) as f32));
         // SAFETY: the images cover all of `dx`.
-        Ok([Some(Tensor::from_vec(unsafe { dx.done() }, x.shape(), x.device())?)])
+        Ok([Gradient::New(unsafe { dx.done() })])
     }
 
     fn gpu(&self, queue: &Queue, [x]: [View; 1]) -> Candle<Array> {
         image_means_on_device(queue, x)
     }
 
-    fn gpu_gradients(
-        &self,
-        queue: &Queue,
-        [x]: [View; 1],
-        _y: View,
-        dy: View,
-        _needs: [bool; 1],
-    ) -> Candle<[Gradient; 1]> {
+    fn gpu_gradients(&self, queue: &Queue, Known { inputs: [x], dy, .. }: Known<View, 1>) -> Candle<[Gradient; 1]> {
         let (images, h, w, c) = x.shape.dims4()?;
-        let dx = queue.array(x.shape.clone(), x.dtype)?;
+        let dx = queue.like(x)?;
         let columns = Columns::of(dx.view(), &[Some(dy)]).with_rows(h * w);
         let arguments = args![dy, &dx, images, h * w, c, i32::from(columns.wide)];
         queue.launch("image_means_gradient", x.dtype, columns.each_of(images), arguments)?;

@@ -2,14 +2,14 @@
 
 use super::{
     columns,
-    memory::{Fresh, Slot, Values},
+    memory::{Fresh, Slot},
     simd::vectorized,
 };
 use crate::{
     error::{Error, Result},
     tensor::{
         gpu::{Array, Columns, Queue, View, args},
-        ops::op::{Given, Gradient, Op, apply3},
+        ops::op::{Given, Gradient, Known, Op, apply3},
     },
 };
 use candle_core::{DType, Result as Candle, Shape, Tensor};
@@ -51,45 +51,32 @@ impl Op<3> for ScaleAdd {
         Ok((unsafe { y.done() }, shape.clone()))
     }
 
-    fn cpu_gradients(
-        &self,
-        [x, scale, _shortcut]: [&Tensor; 3],
-        _y: &Tensor,
-        dy: &Tensor,
-    ) -> Candle<[Option<Tensor>; 3]> {
-        let (xs, scales, dys) = (Values::of(x)?, Values::of(scale)?, Values::of(dy)?);
-        let step = scales.len() * (BLOCK / scales.len()).max(1);
-        let mut dx = Fresh::new(dys.len());
-        let blocks = dx.slots().par_chunks_mut(step).zip(dys.par_chunks(step));
-        blocks.for_each(|(dx, dy)| scale_rows(dx, dy, &scales));
+    fn cpu_gradients(&self, known: Known<Given, 3>) -> Candle<[Gradient<Vec<f32>>; 3]> {
+        let Known { inputs: [x, scale, _], dy, needs, .. } = known;
+        let (x, scale, dy) = (x.values, scale.values, dy.values);
+        let step = scale.len() * (BLOCK / scale.len()).max(1);
+        let mut dx = Fresh::new(dy.len());
+        let blocks = dx.slots().par_chunks_mut(step).zip(dy.par_chunks(step));
+        blocks.for_each(|(dx, dy)| scale_rows(dx, dy, scale));
         // SAFETY: the blocks are whole rows and cover all of `dx`, whose length is that of `dy`.
-        let dx = Tensor::from_vec(unsafe { dx.done() }, x.shape(), x.device())?;
-        let dscale = scale.track_op().then(|| {
-            let sums = columns::product_sums(&xs, &dys, scales.len());
-            Tensor::from_vec(sums, scale.shape(), scale.device())
-        });
-        Ok([Some(dx), dscale.transpose()?, Some(dy.clone())])
+        let dx = unsafe { dx.done() };
+        let dscale = needs[1].then(|| columns::product_sums(x, dy, scale.len()));
+        Ok([Gradient::New(dx), dscale.into(), Gradient::Same])
     }
 
     fn gpu(&self, queue: &Queue, [x, scale, shortcut]: [View; 3]) -> Candle<Array> {
-        let y = queue.array(x.shape.clone(), x.dtype)?;
+        let y = queue.like(x)?;
         let columns = Columns::of(x, &[Some(shortcut)]);
         let arguments = args![x, scale, shortcut, &y, columns.rows, columns.channels, i32::from(columns.wide)];
         queue.launch("scale_add", x.dtype, columns.each(), arguments)?;
         Ok(y)
     }
 
-    fn gpu_gradients(
-        &self,
-        queue: &Queue,
-        [x, scale, _shortcut]: [View; 3],
-        _y: View,
-        dy: View,
-        needs: [bool; 3],
-    ) -> Candle<[Gradient; 3]> {
+    fn gpu_gradients(&self, queue: &Queue, known: Known<View, 3>) -> Candle<[Gradient; 3]> {
+        let Known { inputs: [x, scale, _], dy, needs, .. } = known;
         let columns = Columns::of(x, &[Some(dy)]);
         let partial = queue.array((columns.chunks(), columns.channels), DType::F32)?;
-        let dx = needs[0].then(|| queue.array(x.shape.clone(), x.dtype)).transpose()?;
+        let dx = needs[0].then(|| queue.like(x)).transpose()?;
         let (rows, wide) = (columns.rows, i32::from(columns.wide));
         let arguments = args![x, scale, dy, dx.as_ref(), &partial, rows, columns.channels, wide];
         queue.launch("scale_add_gradient", x.dtype, columns.sums(), arguments)?;
@@ -98,7 +85,7 @@ impl Op<3> for ScaleAdd {
             queue.final_sums(&partial, x.dtype, &dscale, None)?;
             Ok(dscale)
         })?;
-        Ok([dx.into(), dscale, if needs[2] { Gradient::Same } else { Gradient::None }])
+        Ok([dx.into(), dscale, Gradient::same(needs[2])])
     }
 }
 

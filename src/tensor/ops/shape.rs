@@ -1,8 +1,7 @@
 //! Values put into another order, type or shape.
 
 use super::{
-    memory::Values,
-    op::{Given, Gradient, Op, apply1},
+    op::{Given, Gradient, Known, Op, apply1},
     tape,
 };
 use crate::{
@@ -68,8 +67,8 @@ impl Op<1> for Exact {
         Ok((x.values.to_vec(), x.shape.clone()))
     }
 
-    fn cpu_gradients(&self, _: [&Tensor; 1], _y: &Tensor, dy: &Tensor) -> Candle<[Option<Tensor>; 1]> {
-        Ok([Some(dy.clone())])
+    fn cpu_gradients(&self, _: Known<Given, 1>) -> Candle<[Gradient<Vec<f32>>; 1]> {
+        Ok([Gradient::Same])
     }
 
     fn gpu(&self, queue: &Queue, [x]: [View; 1]) -> Candle<Array> {
@@ -78,14 +77,7 @@ impl Op<1> for Exact {
         Ok(y)
     }
 
-    fn gpu_gradients(
-        &self,
-        queue: &Queue,
-        [x]: [View; 1],
-        _y: View,
-        dy: View,
-        _needs: [bool; 1],
-    ) -> Candle<[Gradient; 1]> {
+    fn gpu_gradients(&self, queue: &Queue, Known { inputs: [x], dy, .. }: Known<View, 1>) -> Candle<[Gradient; 1]> {
         Ok([queue.cast(dy, x.dtype)?.into()])
     }
 }
@@ -107,13 +99,13 @@ impl Op<1> for FirstToken {
         Ok((firsts.copied().collect(), (images, width).into()))
     }
 
-    fn cpu_gradients(&self, [x]: [&Tensor; 1], _y: &Tensor, dy: &Tensor) -> Candle<[Option<Tensor>; 1]> {
-        let (_, tokens, width) = x.dims3()?;
-        let (mut dx, dys) = (vec![0.0f32; x.elem_count()], Values::of(dy)?);
-        for (image, dy) in dx.chunks_exact_mut(tokens * width).zip(dys.chunks_exact(width)) {
+    fn cpu_gradients(&self, Known { inputs: [x], dy, .. }: Known<Given, 1>) -> Candle<[Gradient<Vec<f32>>; 1]> {
+        let (_, tokens, width) = x.shape.dims3()?;
+        let mut dx = vec![0.0f32; x.count()];
+        for (image, dy) in dx.chunks_exact_mut(tokens * width).zip(dy.values.chunks_exact(width)) {
             image[..width].copy_from_slice(dy);
         }
-        Ok([Some(Tensor::from_vec(dx, x.shape(), x.device())?)])
+        Ok([Gradient::New(dx)])
     }
 
     fn gpu(&self, queue: &Queue, [x]: [View; 1]) -> Candle<Array> {
@@ -125,16 +117,9 @@ impl Op<1> for FirstToken {
         Ok(y)
     }
 
-    fn gpu_gradients(
-        &self,
-        queue: &Queue,
-        [x]: [View; 1],
-        _y: View,
-        dy: View,
-        _needs: [bool; 1],
-    ) -> Candle<[Gradient; 1]> {
+    fn gpu_gradients(&self, queue: &Queue, Known { inputs: [x], dy, .. }: Known<View, 1>) -> Candle<[Gradient; 1]> {
         let (_, tokens, width) = x.shape.dims3()?;
-        let dx = queue.array(x.shape.clone(), x.dtype)?;
+        let dx = queue.like(x)?;
         let columns = Columns::of(dx.view(), &[Some(dy)]);
         let arguments = args![dy, &dx, tokens, columns.rows, width, i32::from(columns.wide)];
         queue.launch("first_token_gradient", x.dtype, columns.each(), arguments)?;
@@ -166,10 +151,9 @@ impl Op<1> for PatchWeight {
         Ok((turned(weight.values, inputs, h * w), (outputs, inputs * h * w).into()))
     }
 
-    fn cpu_gradients(&self, [weight]: [&Tensor; 1], _y: &Tensor, dy: &Tensor) -> Candle<[Option<Tensor>; 1]> {
-        let (_, inputs, h, w) = weight.dims4()?;
-        let back = turned(&Values::of(dy)?, h * w, inputs);
-        Ok([Some(Tensor::from_vec(back, weight.shape(), weight.device())?)])
+    fn cpu_gradients(&self, Known { inputs: [weight], dy, .. }: Known<Given, 1>) -> Candle<[Gradient<Vec<f32>>; 1]> {
+        let (_, inputs, h, w) = weight.shape.dims4()?;
+        Ok([Gradient::New(turned(dy.values, h * w, inputs))])
     }
 
     fn gpu(&self, queue: &Queue, [weight]: [View; 1]) -> Candle<Array> {
@@ -180,14 +164,8 @@ impl Op<1> for PatchWeight {
         Ok(y)
     }
 
-    fn gpu_gradients(
-        &self,
-        queue: &Queue,
-        [weight]: [View; 1],
-        _y: View,
-        dy: View,
-        _needs: [bool; 1],
-    ) -> Candle<[Gradient; 1]> {
+    fn gpu_gradients(&self, queue: &Queue, known: Known<View, 1>) -> Candle<[Gradient; 1]> {
+        let Known { inputs: [weight], dy, .. } = known;
         let (outputs, inputs, h, w) = weight.shape.dims4()?;
         let dweight = queue.array(weight.shape.clone(), DType::F32)?;
         let arguments = args![dy, &dweight, outputs, inputs, h * w];
@@ -245,13 +223,13 @@ impl Op<1> for Patches {
         Ok((y, self.shape(x.shape)?))
     }
 
-    fn cpu_gradients(&self, [x]: [&Tensor; 1], _y: &Tensor, dy: &Tensor) -> Candle<[Option<Tensor>; 1]> {
-        let (row, start) = self.rows(x.shape())?;
-        let (mut dx, dys) = (vec![0.0f32; x.elem_count()], Values::of(dy)?);
-        for (at, dy) in dys.chunks_exact(row).enumerate() {
+    fn cpu_gradients(&self, Known { inputs: [x], dy, .. }: Known<Given, 1>) -> Candle<[Gradient<Vec<f32>>; 1]> {
+        let (row, start) = self.rows(x.shape)?;
+        let mut dx = vec![0.0f32; x.count()];
+        for (at, dy) in dy.values.chunks_exact(row).enumerate() {
             dx[start(at)..][..row].copy_from_slice(dy);
         }
-        Ok([Some(Tensor::from_vec(dx, x.shape(), x.device())?)])
+        Ok([Gradient::New(dx)])
     }
 
     fn gpu(&self, queue: &Queue, [x]: [View; 1]) -> Candle<Array> {
@@ -260,15 +238,8 @@ impl Op<1> for Patches {
         Ok(y)
     }
 
-    fn gpu_gradients(
-        &self,
-        queue: &Queue,
-        [x]: [View; 1],
-        _y: View,
-        dy: View,
-        _needs: [bool; 1],
-    ) -> Candle<[Gradient; 1]> {
-        let dx = queue.array(x.shape.clone(), x.dtype)?;
+    fn gpu_gradients(&self, queue: &Queue, Known { inputs: [x], dy, .. }: Known<View, 1>) -> Candle<[Gradient; 1]> {
+        let dx = queue.like(x)?;
         self.launch(queue, "patches_gradient", x, [dy, dx.view()])?;
         Ok([Gradient::New(dx)])
     }

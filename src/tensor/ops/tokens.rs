@@ -1,11 +1,10 @@
 //! The token sequence of a vision transformer.
 
-use super::memory::Values;
 use crate::{
     error::{Error, Result},
     tensor::{
         gpu::{Array, Columns, Queue, View, args},
-        ops::op::{Given, Gradient, Op, apply3},
+        ops::op::{Given, Gradient, Known, Op, apply3},
     },
 };
 use candle_core::{DType, Result as Candle, Shape, Tensor};
@@ -51,24 +50,17 @@ impl Op<3> for Tokens {
         Ok((y, (images, count + 1, width).into()))
     }
 
-    fn cpu_gradients(
-        &self,
-        [patches, class, positions]: [&Tensor; 3],
-        _y: &Tensor,
-        dy: &Tensor,
-    ) -> Candle<[Option<Tensor>; 3]> {
-        let (_, count, width) = patches.dims3()?;
-        let values = Values::of(dy)?;
-        let dys = &*values;
-        let image = (count + 1) * width;
+    fn cpu_gradients(&self, known: Known<Given, 3>) -> Candle<[Gradient<Vec<f32>>; 3]> {
+        let Known { inputs: [patches, ..], dy, needs, .. } = known;
+        let (_, count, width) = patches.shape.dims3()?;
+        let (dy, image) = (dy.values, (count + 1) * width);
         let sums: Vec<f32> = (0..image)
             .into_par_iter()
-            .map(|at| dys[at..].iter().step_by(image).map(|&value| f64::from(value)).sum::<f64>() as f32)
+            .map(|at| dy[at..].iter().step_by(image).map(|&value| f64::from(value)).sum::<f64>() as f32)
             .collect();
-        let dclass = Tensor::from_slice(&sums[..width], class.shape(), class.device())?;
-        let dpositions = Tensor::from_vec(sums, positions.shape(), positions.device())?;
-        let dpatches = patches.track_op().then(|| dy.narrow(1, 1, count)?.contiguous()).transpose()?;
-        Ok([dpatches, Some(dclass), Some(dpositions)])
+        let dpatches = needs[0].then(|| dy.chunks_exact(image).flat_map(|dy| &dy[width..]).copied().collect());
+        let dclass = sums[..width].to_vec();
+        Ok([dpatches.into(), Gradient::New(dclass), Gradient::New(sums)])
     }
 
     fn gpu(&self, queue: &Queue, [patches, class, positions]: [View; 3]) -> Candle<Array> {
@@ -80,17 +72,11 @@ impl Op<3> for Tokens {
         Ok(y)
     }
 
-    fn gpu_gradients(
-        &self,
-        queue: &Queue,
-        [patches, class, positions]: [View; 3],
-        _y: View,
-        dy: View,
-        needs: [bool; 3],
-    ) -> Candle<[Gradient; 3]> {
+    fn gpu_gradients(&self, queue: &Queue, known: Known<View, 3>) -> Candle<[Gradient; 3]> {
+        let Known { inputs: [patches, class, positions], dy, needs, .. } = known;
         let (images, count, width) = patches.shape.dims3()?;
         let dpatches = Gradient::needed(needs[0], || {
-            let dpatches = queue.array(patches.shape.clone(), patches.dtype)?;
+            let dpatches = queue.like(patches)?;
             let columns = Columns::of(dpatches.view(), &[Some(dy)]);
             let arguments = args![dy, &dpatches, count, columns.rows, width, i32::from(columns.wide)];
             queue.launch("tokens_patches", patches.dtype, columns.each(), arguments)?;

@@ -1,14 +1,14 @@
 //! Making images larger.
 
 use super::{
-    memory::{Fresh, Slot, Values},
+    memory::{Fresh, Slot},
     simd::vectorized,
 };
 use crate::{
     error::{Error, Result},
     tensor::{
         gpu::{Array, Columns, Queue, View, args},
-        ops::op::{Given, Gradient, Op, apply1},
+        ops::op::{Given, Gradient, Known, Op, apply1},
     },
 };
 use candle_core::{Result as Candle, Shape, Tensor};
@@ -42,14 +42,13 @@ impl Op<1> for UpsampleNearest2x {
         Ok((unsafe { y.done() }, (n, 2 * h, 2 * w, c).into()))
     }
 
-    fn cpu_gradients(&self, [x]: [&Tensor; 1], _y: &Tensor, dy: &Tensor) -> Candle<[Option<Tensor>; 1]> {
-        let (_, _, w, c) = x.dims4()?;
-        let dys = Values::of(dy)?;
-        let mut dx = Fresh::new(x.elem_count());
-        let rows = dx.slots().par_chunks_mut((w * c).max(1)).zip(dys.par_chunks((4 * w * c).max(1)));
+    fn cpu_gradients(&self, Known { inputs: [x], dy, .. }: Known<Given, 1>) -> Candle<[Gradient<Vec<f32>>; 1]> {
+        let (_, _, w, c) = x.shape.dims4()?;
+        let mut dx = Fresh::new(x.count());
+        let rows = dx.slots().par_chunks_mut((w * c).max(1)).zip(dy.values.par_chunks((4 * w * c).max(1)));
         rows.for_each(|(dx, dy)| gather_row(dx, dy, c));
         // SAFETY: the rows cover all of `dx`.
-        Ok([Some(Tensor::from_vec(unsafe { dx.done() }, x.shape(), x.device())?)])
+        Ok([Gradient::New(unsafe { dx.done() })])
     }
 
     fn gpu(&self, queue: &Queue, [x]: [View; 1]) -> Candle<Array> {
@@ -61,16 +60,9 @@ impl Op<1> for UpsampleNearest2x {
         Ok(y)
     }
 
-    fn gpu_gradients(
-        &self,
-        queue: &Queue,
-        [x]: [View; 1],
-        _y: View,
-        dy: View,
-        _needs: [bool; 1],
-    ) -> Candle<[Gradient; 1]> {
+    fn gpu_gradients(&self, queue: &Queue, Known { inputs: [x], dy, .. }: Known<View, 1>) -> Candle<[Gradient; 1]> {
         let (_, h, w, c) = x.shape.dims4()?;
-        let dx = queue.array(x.shape.clone(), x.dtype)?;
+        let dx = queue.like(x)?;
         let columns = Columns::of(dx.view(), &[Some(dy)]);
         let arguments = args![dy, &dx, h as i32, w as i32, columns.rows, c, i32::from(columns.wide)];
         queue.launch("upsample_gradient", x.dtype, columns.each(), arguments)?;

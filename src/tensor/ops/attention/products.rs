@@ -19,7 +19,7 @@ pub fn forward(s: &Sizes, queue: &Queue, qkv: View) -> Candle<Array> {
 
 /// The gradient of `qkv`. The weights are computed again.
 pub fn backward(s: &Sizes, queue: &Queue, qkv: View, dy: View) -> Candle<Array> {
-    let dqkv = queue.array(qkv.shape.clone(), qkv.dtype)?;
+    let dqkv = queue.like(qkv)?;
     let weights = s.device_weights(queue, qkv)?;
     let ([queries, keys, values], [dqueries, dkeys, dvalues]) = (s.packed(qkv), s.packed(dqkv.view()));
     let (dy, outer, inner) = (s.outputs(dy), [s.tokens, s.tokens, s.depth], [s.tokens, s.depth, s.tokens]);

@@ -34,7 +34,7 @@ pub fn forward(s: &Sizes, queue: &Queue, qkv: View) -> Candle<(Array, Array)> {
 
 /// The gradient of `qkv`.
 pub fn backward(s: &Sizes, queue: &Queue, qkv: View, [y, dy]: [View; 2], logs: &Array) -> Candle<Array> {
-    let dqkv = queue.array(qkv.shape.clone(), qkv.dtype)?;
+    let dqkv = queue.like(qkv)?;
     let means = queue.array((s.images, s.heads, s.tokens), DType::F32)?;
     let ([tokens, heads, depth], scale, slope) = (sizes(s), s.scale() * LOG2_E, s.scale());
     let arguments = args![qkv, y, dy, logs, &means, &dqkv, tokens, heads, depth, scale, slope];

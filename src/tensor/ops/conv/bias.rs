@@ -7,8 +7,7 @@ use crate::{
         gpu::{Array, Queue, View},
         ops::{
             Window, columns,
-            memory::Values,
-            op::{Given, Gradient, Op, apply3},
+            op::{Given, Gradient, Known, Op, apply3},
             simd::vectorized,
         },
     },
@@ -42,13 +41,11 @@ impl Op<3> for Biased {
         Ok((y, shape))
     }
 
-    fn cpu_gradients(&self, [x, weight, bias]: [&Tensor; 3], y: &Tensor, dy: &Tensor) -> Candle<[Option<Tensor>; 3]> {
-        let [dx, dweight] = self.0.cpu_gradients([x, weight], y, dy)?;
-        let dbias = bias.track_op().then(|| {
-            let sums = columns::sums(&Values::of(dy)?, bias.elem_count());
-            Tensor::from_vec(sums, bias.shape(), bias.device())
-        });
-        Ok([dx, dweight, dbias.transpose()?])
+    fn cpu_gradients(&self, known: Known<Given, 3>) -> Candle<[Gradient<Vec<f32>>; 3]> {
+        let Known { inputs: [x, weight, bias], y, dy, needs } = known;
+        let [dx, dweight] = self.0.cpu_gradients(Known { inputs: [x, weight], y, dy, needs: [needs[0], needs[1]] })?;
+        let dbias = needs[2].then(|| columns::sums(dy.values, bias.count()));
+        Ok([dx, dweight, dbias.into()])
     }
 
     fn gpu(&self, queue: &Queue, [x, weight, bias]: [View; 3]) -> Candle<Array> {
@@ -57,14 +54,8 @@ impl Op<3> for Biased {
         Ok(y)
     }
 
-    fn gpu_gradients(
-        &self,
-        queue: &Queue,
-        [x, weight, _bias]: [View; 3],
-        _y: View,
-        dy: View,
-        needs: [bool; 3],
-    ) -> Candle<[Gradient; 3]> {
+    fn gpu_gradients(&self, queue: &Queue, known: Known<View, 3>) -> Candle<[Gradient; 3]> {
+        let Known { inputs: [x, weight, _], dy, needs, .. } = known;
         let [dx, dweight] = self.0.gpu_backward(queue, [x, weight], dy, [needs[0], needs[1]])?;
         Ok([dx, dweight, Gradient::needed(needs[2], || queue.column_sums(dy))?])
     }

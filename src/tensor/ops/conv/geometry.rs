@@ -46,16 +46,8 @@ impl Geometry {
         Ok(Self { batch, input, output: window.output(input), inputs, outputs, groups, window })
     }
 
-    pub fn input_shape(&self) -> (usize, usize, usize, usize) {
-        (self.batch, self.input[0], self.input[1], self.inputs)
-    }
-
     pub fn output_shape(&self) -> (usize, usize, usize, usize) {
         (self.batch, self.output[0], self.output[1], self.outputs)
-    }
-
-    pub fn weight_shape(&self) -> (usize, usize, usize, usize) {
-        (self.outputs, self.group_inputs(), self.window.kernel[0], self.window.kernel[1])
     }
 
     /// Input channels of one group.

@@ -69,7 +69,7 @@ impl Conv2d {
         if g.is_empty() {
             return queue.zeros(x.shape.clone(), x.dtype);
         }
-        let dx = queue.array(x.shape.clone(), x.dtype)?;
+        let dx = queue.like(x)?;
         let fresh;
         let packed = match self.packed.get() {
             Some(packed) => packed,

@@ -15,12 +15,12 @@ mod weight_gradient;
 
 pub use bias::conv2d_bias;
 
-use super::{Window, memory::Values};
+use super::Window;
 use crate::{
     error::Result,
     tensor::{
         gpu::{Array, Queue, View},
-        ops::op::{Given, Gradient, Op, apply2},
+        ops::op::{Given, Gradient, Known, Op, apply2},
     },
 };
 use candle_core::{Shape, Tensor};
@@ -63,30 +63,20 @@ impl Op<2> for Conv2d {
         Ok((y, self.geometry.output_shape().into()))
     }
 
-    fn cpu_gradients(&self, [x, w]: [&Tensor; 2], _y: &Tensor, dy: &Tensor) -> Candle<[Option<Tensor>; 2]> {
+    fn cpu_gradients(&self, known: Known<Given, 2>) -> Candle<[Gradient<Vec<f32>>; 2]> {
+        let Known { inputs: [x, w], dy, needs, .. } = known;
         let (arch, g) = (Arch::new(), &self.geometry);
-        let (path, dys) = (Path::of(arch, g), Values::of(dy)?);
-        let dx = x.track_op().then(|| {
-            Tensor::from_vec(path.input_gradient(arch, g, &dys, &Values::of(w)?), g.input_shape(), x.device())
-        });
-        let dw = w.track_op().then(|| {
-            Tensor::from_vec(path.weight_gradient(arch, g, &Values::of(x)?, &dys), g.weight_shape(), w.device())
-        });
-        Ok([dx.transpose()?, dw.transpose()?])
+        let path = Path::of(arch, g);
+        let dx = needs[0].then(|| path.input_gradient(arch, g, dy.values, w.values));
+        let dw = needs[1].then(|| path.weight_gradient(arch, g, x.values, dy.values));
+        Ok([dx.into(), dw.into()])
     }
 
     fn gpu(&self, queue: &Queue, [x, w]: [View; 2]) -> Candle<Array> {
         self.gpu_forward(queue, x, w)
     }
 
-    fn gpu_gradients(
-        &self,
-        queue: &Queue,
-        inputs: [View; 2],
-        _y: View,
-        dy: View,
-        needs: [bool; 2],
-    ) -> Candle<[Gradient; 2]> {
+    fn gpu_gradients(&self, queue: &Queue, Known { inputs, dy, needs, .. }: Known<View, 2>) -> Candle<[Gradient; 2]> {
         self.gpu_backward(queue, inputs, dy, needs)
     }
 }

@@ -8,9 +8,9 @@ use crate::tensor::ops::{
     Activation,
     function::with_function,
     lanes::Lanes,
-    memory::{Fresh, Values},
+    memory::Fresh,
+    op::{Given, Gradient},
 };
-use candle_core::{Result as Candle, Tensor};
 use rayon::prelude::*;
 
 /// A normalization with its statistics at hand.
@@ -71,39 +71,45 @@ impl Host<'_> {
         unsafe { y.done() }
     }
 
-    /// The gradients of `x`, of weight and bias, and of the residual where that is not `dy` itself.
-    fn backward(
+    /// The gradients of `x`, weight, bias and the residual; `needs` says whether the first and the last are asked for.
+    pub fn gradients(
         &self,
-        x: &[f32],
-        affine: [&[f32]; 2],
-        residual: Option<&[f32]>,
-        dy: &[f32],
-        needs: Needs,
-    ) -> Gradients {
+        [x, weight, bias]: [Given; 3],
+        residual: Option<Given>,
+        dy: Given,
+        needs: [bool; 2],
+    ) -> [Gradient<Vec<f32>>; 4] {
         let lanes = self.lanes();
+        let (x, weight, dy) = (x.values, weight.values, dy.values);
         let (dz, [sums, products]) = match self.activation {
             Activation::Identity => (None, self.sums(x, dy, &lanes)),
             _ => {
-                let (dz, sums) = self.inner_gradient(&self.map(affine, &lanes), x, residual, dy, &lanes);
+                let map = self.map([weight, bias.values], &lanes);
+                let (dz, sums) = self.inner_gradient(&map, x, residual.map(|residual| residual.values), dy, &lanes);
                 (Some(dz), sums)
             }
         };
-        let back = needs.x.then(|| self.back(affine[0], [&sums, &products], x.len(), &lanes));
-        let (dx, dresidual) = match (back, dz) {
-            (None, dz) => (None, dz),
-            (Some(back), None) => (Some(fresh_input_gradient(&back, x, dy, lanes.block())), None),
-            (Some(back), Some(dz)) if needs.residual => {
-                (Some(fresh_input_gradient(&back, x, &dz, lanes.block())), Some(dz))
+        let back = || self.back(weight, [&sums, &products], x.len(), &lanes);
+        let block = lanes.block();
+        let (dx, dresidual) = match (needs, dz) {
+            ([false, residual], None) => (Gradient::None, Gradient::same(residual)),
+            ([false, _], Some(dz)) => (Gradient::None, Gradient::New(dz)),
+            ([true, residual], None) => {
+                (Gradient::New(fresh_input_gradient(&back(), x, dy, block)), Gradient::same(residual))
             }
-            (Some(back), Some(mut dz)) => {
-                let blocks = dz.par_chunks_mut(lanes.block()).zip(x.par_chunks(lanes.block()));
+            ([true, true], Some(dz)) => {
+                (Gradient::New(fresh_input_gradient(&back(), x, &dz, block)), Gradient::New(dz))
+            }
+            ([true, false], Some(mut dz)) => {
+                let back = back();
+                let blocks = dz.par_chunks_mut(block).zip(x.par_chunks(block));
                 blocks.rev().for_each(|(dz, x)| input_rows_in_place(&back, dz, x));
-                (Some(dz), None)
+                (Gradient::New(dz), Gradient::None)
             }
         };
-        let weight = products.iter().zip(self.inverses()).map(|(product, inv)| (product * inv) as f32);
-        let affine = [weight.collect(), sums.iter().map(|&sum| sum as f32).collect()];
-        Gradients { x: dx, affine, residual: dresidual }
+        let dweight = products.iter().zip(self.inverses()).map(|(product, inv)| (product * inv) as f32).collect();
+        let dbias = sums.iter().map(|&sum| sum as f32).collect();
+        [dx, Gradient::New(dweight), Gradient::New(dbias), dresidual]
     }
 
     /// The sums over rows of `dz` and of `dz * (x - mean)`.
@@ -173,43 +179,6 @@ impl Host<'_> {
         let [center, scale, slope, shift] = [center, scale, slope, shift].map(|values| lanes.widen(&values));
         Back { center, scale, slope, shift }
     }
-
-    /// The gradients of `x`, weight, bias and the residual.
-    pub fn gradients(
-        &self,
-        [x, weight, bias]: [&Tensor; 3],
-        residual: Option<&Tensor>,
-        dy: &Tensor,
-    ) -> Candle<[Option<Tensor>; 4]> {
-        let needs = Needs { x: x.track_op(), residual: residual.is_some_and(Tensor::track_op) };
-        let kept = residual.map(Values::of).transpose()?;
-        let (weights, biases) = (Values::of(weight)?, Values::of(bias)?);
-        let affine = [&*weights, &*biases];
-        let gradients = self.backward(&Values::of(x)?, affine, kept.as_deref(), &Values::of(dy)?, needs);
-        let tensor = |values, like: &Tensor| Tensor::from_vec(values, like.shape(), like.device());
-        let dx = gradients.x.map(|values| tensor(values, x)).transpose()?;
-        let [dweight, dbias] = gradients.affine;
-        let dresidual = match (needs.residual, gradients.residual) {
-            (true, Some(values)) => Some(tensor(values, x)?),
-            (true, None) => Some(dy.clone()),
-            (false, _) => None,
-        };
-        Ok([dx, Some(tensor(dweight, weight)?), Some(tensor(dbias, bias)?), dresidual])
-    }
-}
-
-/// Which of the large gradients are asked for.
-#[derive(Clone, Copy)]
-struct Needs {
-    x: bool,
-    residual: bool,
-}
-
-struct Gradients {
-    x: Option<Vec<f32>>,
-    /// Of weight and bias.
-    affine: [Vec<f32>; 2],
-    residual: Option<Vec<f32>>,
 }
 
 pub fn fresh_input_gradient(back: &Back, x: &[f32], dz: &[f32], block: usize) -> Vec<f32> {

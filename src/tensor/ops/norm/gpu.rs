@@ -46,7 +46,7 @@ impl Normalize {
         let [mean, var] = self.statistics.on_device()?;
         let (mean, var) = (queue.view(mean)?, queue.view(var)?);
         let scale = self.scale(queue, var, weight, x.dtype)?;
-        let y = queue.array(x.shape.clone(), x.dtype)?;
+        let y = queue.like(x)?;
         let columns = Columns::of(x, &[residual]);
         let (kind, wide) = (self.activation as i32, i32::from(columns.wide));
         let arguments = args![x, residual, &y, mean, &scale, bias, columns.rows, columns.channels, kind, wide];
@@ -77,7 +77,7 @@ impl Normalize {
         let sums = args![&partial, var, weight, &dweight, &dbias, &back, chunks, rows, channels, self.eps as f32];
         queue.launch("norm_sums_final", x.dtype, Columns::last(channels), sums)?;
         let same = self.activation.is_identity();
-        let room = |needed: bool| needed.then(|| queue.array(x.shape.clone(), x.dtype)).transpose();
+        let room = |needed: bool| needed.then(|| queue.like(x)).transpose();
         let (dx, dresidual) = (room(needs_x)?, room(needs_residual && !same)?);
         if dx.is_some() || dresidual.is_some() {
             let outputs = (dx.as_ref(), dresidual.as_ref());

@@ -9,8 +9,8 @@ use crate::{
             Activation,
             function::with_function,
             lanes::Lanes,
-            memory::{Fresh, Values},
-            op::{Given, Gradient, Op, apply3},
+            memory::Fresh,
+            op::{Given, Gradient, Known, Op, apply3},
         },
     },
 };
@@ -157,26 +157,25 @@ impl Op<3> for GroupNorm {
         Ok((unsafe { y.done() }, shape.clone()))
     }
 
-    fn cpu_gradients(&self, [x, weight, bias]: [&Tensor; 3], _y: &Tensor, dy: &Tensor) -> Candle<[Option<Tensor>; 3]> {
-        let (xs, weights, biases, dys) = (Values::of(x)?, Values::of(weight)?, Values::of(bias)?, Values::of(dy)?);
-        let mut dx = vec![0.0f32; xs.len()];
-        let (xs, weights, biases, dys) = (&*xs, &*weights, &*biases, &*dys);
-        let images = dx.par_chunks_mut(self.image).zip(xs.par_chunks(self.image)).zip(dys.par_chunks(self.image));
+    fn cpu_gradients(&self, known: Known<Given, 3>) -> Candle<[Gradient<Vec<f32>>; 3]> {
+        let Known { inputs: [x, weight, bias], dy, .. } = known;
+        let mut dx = vec![0.0f32; x.count()];
+        let inputs = x.values.par_chunks(self.image).zip(dy.values.par_chunks(self.image));
+        let images = dx.par_chunks_mut(self.image).zip(inputs);
         let sums: Vec<[Vec<f64>; 2]> = images
-            .map(|((dx, x), dy)| {
-                let (gradient, sums) = self.image_gradient(x, weights, biases, dy);
+            .map(|(dx, (x, dy))| {
+                let (gradient, sums) = self.image_gradient(x, weight.values, bias.values, dy);
                 dx.copy_from_slice(&gradient);
                 sums
             })
             .collect();
-        let affine = super::total(&sums, self.channels).map(|total| total.into_iter().map(|sum| sum as f32));
-        let [dweight, dbias] = affine.map(|sums| Tensor::from_iter(sums, x.device()));
-        let dx = x.track_op().then(|| Tensor::from_vec(dx, x.shape(), x.device())).transpose()?;
-        Ok([dx, Some(dweight?), Some(dbias?)])
+        let affine = super::total(&sums, self.channels);
+        let [dweight, dbias] = affine.map(|total| total.into_iter().map(|sum| sum as f32).collect());
+        Ok([dx, dweight, dbias].map(Gradient::New))
     }
 
     fn gpu(&self, queue: &Queue, [x, weight, bias]: [View; 3]) -> Candle<Array> {
-        let y = queue.array(x.shape.clone(), x.dtype)?;
+        let y = queue.like(x)?;
         let statistics = self.statistics_on_device(queue, x)?;
         let (images, pixels, columns) = self.walk(x, None);
         let (kind, wide) = (self.activation as i32, i32::from(columns.wide));
@@ -186,14 +185,8 @@ impl Op<3> for GroupNorm {
         Ok(y)
     }
 
-    fn gpu_gradients(
-        &self,
-        queue: &Queue,
-        [x, weight, bias]: [View; 3],
-        _y: View,
-        dy: View,
-        needs: [bool; 3],
-    ) -> Candle<[Gradient; 3]> {
+    fn gpu_gradients(&self, queue: &Queue, known: Known<View, 3>) -> Candle<[Gradient; 3]> {
+        let Known { inputs: [x, weight, bias], dy, needs, .. } = known;
         let Some(statistics) = self.on_device.get() else {
             candle_core::bail!("group_norm went backward before forward")
         };
@@ -211,7 +204,7 @@ impl Op<3> for GroupNorm {
             let back = queue.array((images, groups, 2), DType::F32)?;
             let arguments = args![&partial, statistics, weight, &back, images, chunks, pixels, channels, groups];
             queue.launch("group_back", x.dtype, Grid::warps(images * groups), arguments)?;
-            let dx = queue.array(x.shape.clone(), x.dtype)?;
+            let dx = queue.like(x)?;
             let arguments =
                 args![x, dy, statistics, weight, bias, &back, &dx, images, pixels, channels, groups, kind, wide];
             queue.launch("group_gradient", x.dtype, columns.each_of(images), arguments)?;
