@@ -34,14 +34,14 @@ pub fn total(x: &Tensor, factor: f64) -> Result<Tensor> {
 pub fn affine(x: &Tensor, factor: f64, shift: f64) -> Result<Tensor> {
     match [factor, shift] == [1.0, 0.0] {
         true => Ok(x.clone()),
-        false => Ok(apply1(Affine { factor: factor as f32, shift: shift as f32 }, x)?),
+        false => Ok(apply1(Affine { factor: Factor::Number(factor as f32), shift: shift as f32 }, x)?),
     }
 }
 
 /// `x` times a number that stands in a tensor of one f32; no gradient flows into that.
 pub fn scale(x: &Tensor, by: &Tensor) -> Result<Tensor> {
     match (by.elem_count(), by.dtype()) {
-        (1, DType::F32) => Ok(apply1(Scale(by.detach()), x)?),
+        (1, DType::F32) => Ok(apply1(Affine { factor: Factor::Held(by.detach()), shift: 0.0 }, x)?),
         other => Err(Error::bug(format!("scale: one f32 is asked for, got {other:?}"))),
     }
 }
@@ -150,18 +150,32 @@ impl Op<1> for Total {
 }
 
 struct Affine {
-    factor: f32,
+    factor: Factor,
     shift: f32,
 }
 
+/// A number, or where it stands: one f32.
+enum Factor {
+    Number(f32),
+    Held(Tensor),
+}
+
 impl Affine {
-    fn on(&self, x: &[f32], shift: f32) -> Vec<f32> {
-        x.iter().map(|&x| x.mul_add(self.factor, shift)).collect()
+    fn on(&self, x: &[f32], shift: f32) -> Candle<Vec<f32>> {
+        let factor = match &self.factor {
+            Factor::Number(factor) => *factor,
+            Factor::Held(tensor) => Values::of(tensor)?[0],
+        };
+        Ok(x.iter().map(|&x| x.mul_add(factor, shift)).collect())
     }
 
     fn launch(&self, queue: &Queue, x: View, shift: f32) -> Candle<Array> {
         let y = queue.like(x)?;
-        queue.launch("affine", x.dtype, Grid::over(x.count()), args![x, &y, x.count(), self.factor, shift])?;
+        let (held, factor) = match &self.factor {
+            Factor::Number(factor) => (None, *factor),
+            Factor::Held(tensor) => (Some(queue.view(tensor)?), 0.0),
+        };
+        queue.launch("affine", x.dtype, Grid::over(x.count()), args![x, &y, x.count(), held, factor, shift])?;
         Ok(y)
     }
 }
@@ -171,12 +185,16 @@ impl Op<1> for Affine {
         "affine"
     }
 
+    fn reads(&self) -> [bool; 1] {
+        [false]
+    }
+
     fn cpu(&self, [x]: [Given; 1]) -> Candle<(Vec<f32>, Shape)> {
-        Ok((self.on(x.values, self.shift), x.shape.clone()))
+        Ok((self.on(x.values, self.shift)?, x.shape.clone()))
     }
 
     fn cpu_gradients(&self, Known { dy, .. }: Known<Given, 1>) -> Candle<[Gradient<Vec<f32>>; 1]> {
-        Ok([Gradient::New(self.on(dy.values, 0.0))])
+        Ok([Gradient::New(self.on(dy.values, 0.0)?)])
     }
 
     fn gpu(&self, queue: &Queue, [x]: [View; 1]) -> Candle<Array> {
@@ -185,44 +203,6 @@ impl Op<1> for Affine {
 
     fn gpu_gradients(&self, queue: &Queue, Known { dy, .. }: Known<View, 1>) -> Candle<[Gradient; 1]> {
         Ok([Gradient::New(self.launch(queue, dy, 0.0)?)])
-    }
-}
-
-struct Scale(Tensor);
-
-impl Scale {
-    fn on(&self, x: &[f32]) -> Candle<Vec<f32>> {
-        let factor = Values::of(&self.0)?[0];
-        Ok(x.iter().map(|&x| x * factor).collect())
-    }
-
-    fn launch(&self, queue: &Queue, x: View) -> Candle<Array> {
-        let y = queue.like(x)?;
-        let arguments = args![x, queue.view(&self.0)?, &y, x.count()];
-        queue.launch("scale", x.dtype, Grid::over(x.count()), arguments)?;
-        Ok(y)
-    }
-}
-
-impl Op<1> for Scale {
-    fn name(&self) -> &'static str {
-        "scale"
-    }
-
-    fn cpu(&self, [x]: [Given; 1]) -> Candle<(Vec<f32>, Shape)> {
-        Ok((self.on(x.values)?, x.shape.clone()))
-    }
-
-    fn cpu_gradients(&self, Known { dy, .. }: Known<Given, 1>) -> Candle<[Gradient<Vec<f32>>; 1]> {
-        Ok([Gradient::New(self.on(dy.values)?)])
-    }
-
-    fn gpu(&self, queue: &Queue, [x]: [View; 1]) -> Candle<Array> {
-        self.launch(queue, x)
-    }
-
-    fn gpu_gradients(&self, queue: &Queue, Known { dy, .. }: Known<View, 1>) -> Candle<[Gradient; 1]> {
-        Ok([Gradient::New(self.launch(queue, dy)?)])
     }
 }
 

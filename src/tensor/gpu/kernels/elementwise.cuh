@@ -32,11 +32,8 @@ KERNEL(total_gradient, const float *dy, T *dx, Count count, float factor) {
     FOR_EACH(i, count) dx[i] = to<T>(dy[0] * factor);
 }
 
-KERNEL(affine, const T *x, T *y, Count count, float factor, float shift) {
+// The factor may stand on the device.
+KERNEL(affine, const T *x, T *y, Count count, const float *held, float number, float shift) {
+    float factor = held ? *held : number;
     FOR_EACH(i, count) y[i] = to<T>(fmaf(to_float(x[i]), factor, shift));
-}
-
-// By a number on the device.
-KERNEL(scale, const T *x, const float *by, T *y, Count count) {
-    FOR_EACH(i, count) y[i] = to<T>(to_float(x[i]) * by[0]);
 }
