@@ -2,19 +2,41 @@
 
 use crate::error::Result;
 
+/// Things one after the other, each made ready while there is work on the one before.
+pub struct Ahead<I: Iterator> {
+    rest: I,
+    ready: Option<I::Item>,
+}
+
+impl<T: Send, I: Iterator<Item = Result<T>> + Send> Ahead<I> {
+    /// Of what `things` makes, the first of which it makes now.
+    pub fn new(mut things: I) -> Self {
+        Self { ready: things.next(), rest: things }
+    }
+
+    /// The next thing; `None` behind the last.
+    pub fn take(&mut self) -> Result<Option<T>> {
+        self.ready.take().transpose()
+    }
+
+    /// Does the work on what has been taken, while the next thing is made ready.
+    pub fn meanwhile<R: Send>(&mut self, work: impl FnOnce() -> R + Send) -> R {
+        let (result, ready) = rayon::join(work, || self.rest.next());
+        self.ready = ready;
+        result
+    }
+}
+
 /// Hands `work` what `prepare` makes of 0, 1, .., one after the other; the next one is prepared meanwhile.
 pub fn ahead<T: Send>(
     count: usize,
-    prepare: impl Fn(usize) -> Result<T> + Sync,
+    prepare: impl Fn(usize) -> Result<T> + Sync + Send,
     mut work: impl FnMut(usize, T) -> Result<()> + Send,
 ) -> Result<()> {
-    let prepare = |place: usize| (place < count).then(|| prepare(place)).transpose();
-    let (mut place, mut next) = (0, prepare(0)?);
-    while let Some(ready) = next.take() {
-        let (worked, prepared) = rayon::join(|| work(place, ready), || prepare(place + 1));
-        worked?;
-        next = prepared?;
-        place += 1;
+    let mut things = Ahead::new((0..count).map(prepare));
+    for place in 0..count {
+        let Some(ready) = things.take()? else { break };
+        things.meanwhile(|| work(place, ready))?;
     }
     Ok(())
 }

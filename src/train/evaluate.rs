@@ -73,6 +73,8 @@ pub fn score(rows: &[Prediction], classes: usize) -> Values {
 #[derive(Default)]
 pub struct Probabilities {
     logits: Vec<Tensor>,
+    /// How many logits wait.
+    waiting: usize,
     rows: Vec<Vec<f32>>,
 }
 
@@ -82,8 +84,9 @@ impl Probabilities {
 
     /// Takes a batch's logits, `(N, classes)` in f32.
     pub fn push(&mut self, logits: Tensor) -> Result<()> {
+        self.waiting += logits.elem_count();
         self.logits.push(logits);
-        if self.logits.iter().map(Tensor::elem_count).sum::<usize>() < Self::MOST { Ok(()) } else { self.fetch() }
+        if self.waiting < Self::MOST { Ok(()) } else { self.fetch() }
     }
 
     /// A row of probabilities for each image, in the order they came.
@@ -94,6 +97,7 @@ impl Probabilities {
 
     fn fetch(&mut self) -> Result<()> {
         let logits = std::mem::take(&mut self.logits);
+        self.waiting = 0;
         if !logits.is_empty() {
             self.rows.extend(softmax(&Tensor::cat(&logits, 0)?)?);
         }

@@ -13,9 +13,11 @@ mod maker;
 mod objective;
 pub mod prefix;
 mod progress;
+mod rates;
 mod recorded;
 mod soup;
 pub mod speed;
+mod start;
 mod tally;
 pub mod teacher;
 pub mod update;
@@ -25,24 +27,25 @@ pub use evaluate::{Evaluation, Probabilities, evaluate, score};
 pub use images::{Images, Normalize, Plain};
 
 use crate::{
-    backbone::{self, Model, pretrained::Places},
+    backbone::Model,
     data::Dataset,
-    error::{Cause, Error, Result, log},
+    error::{Cause, Error, Result},
     event::{Event, Split},
-    schedule::{self, Clock},
-    spec::{BackboneSpec, Keep, Precision, RunSpec, UsePretrained},
+    spec::{Keep, Precision, RunSpec},
     tensor::{Key, gpu},
 };
+use ahead::Ahead;
 use average::Average;
 use batches::{Batches, Loaded};
 use checkpoint::Folder;
 use groups::Groups;
 use objective::Objective;
 use progress::{Progress, selected};
+use rates::rates;
 use recorded::Recorder;
 use soup::Soup;
 use std::{
-    path::{Path, PathBuf},
+    path::Path,
     sync::atomic::{AtomicBool, Ordering},
     time::Instant,
 };
@@ -110,8 +113,7 @@ impl<'a> Trainer<'a> {
         let tf32 = job.spec.precision == Precision::Tf32;
         gpu::set_mode(&job.device, gpu::Mode { tf32, deterministic: job.spec.deterministic })?;
         let key = Key::new(job.seed);
-        let model = start_model(job, key, emit)?;
-        freeze(&model, &job.spec.freeze)?;
+        let model = start::model(job, key, emit)?;
         let batches = Batches::new(job, key)?;
         Ok(Self {
             updater: updater(job, &model)?,
@@ -179,31 +181,16 @@ impl<'a> Trainer<'a> {
         let began = Instant::now();
         let epoch = self.progress.epoch;
         let batches = self.batches.clone();
-        let (order, steps) = (batches.order(epoch), batches.steps_per_epoch());
-        let prepare = |step: u64| (step < steps).then(|| batches.step(&order, step, epoch)).transpose();
-        let mut next = prepare(self.progress.step_in_epoch)?;
-        while let Some(loaded) = next.take() {
+        let order = batches.order(epoch);
+        let steps = self.progress.step_in_epoch..batches.steps_per_epoch();
+        // The next step's images are made ready while a device works on this one's.
+        let mut steps = Ahead::new(steps.map(|step| batches.step(&order, step, epoch)));
+        while let Some(loaded) = steps.take()? {
             if stop.load(Ordering::Relaxed) {
-                self.settle()?;
-                self.progress.seconds += began.elapsed().as_secs_f64();
-                self.folder.save(&self.model.params, &self.updater, self.average.as_ref(), &self.progress)?;
-                return Err(Error::new(Cause::Interrupted, format!("stopped in epoch {}", epoch + 1)));
+                return self.interrupt(began);
             }
-            // The next step's images are made ready while a device works on this one's.
-            let following = self.progress.step_in_epoch + 1;
-            let (lr, prepared) = rayon::join(|| self.step(&loaded), || prepare(following));
-            let lr = lr?;
-            if let Some(message) = self.recorder.as_mut().and_then(Recorder::warning) {
-                emit(Event::Warning { message })?;
-            }
-            let log = self.progress.step.is_multiple_of(self.job.spec.log_every);
-            // The CPU has the numbers at hand; a GPU would have to be waited for.
-            let loss = if log || self.job.device.is_cpu() { self.settle()? } else { None };
-            if log {
-                let values = loss.map(|loss| ("loss".to_string(), loss)).into_iter().chain([("lr".to_string(), lr)]);
-                emit(Event::Step { epoch: epoch + 1, step: self.progress.step, values: values.collect() })?;
-            }
-            next = prepared?;
+            let lr = steps.meanwhile(|| self.step(&loaded))?;
+            self.tell_step(lr, emit)?;
         }
         self.settle()?;
         let values = self.progress.end_epoch();
@@ -212,6 +199,29 @@ impl<'a> Trainer<'a> {
         }
         self.progress.seconds += began.elapsed().as_secs_f64();
         emit(Event::Epoch { epoch: self.progress.epoch, split: Split::Train, values })
+    }
+
+    /// Writes a checkpoint within an epoch that `began` then, and says that the run was interrupted.
+    fn interrupt(&mut self, began: Instant) -> Result<()> {
+        self.settle()?;
+        self.progress.seconds += began.elapsed().as_secs_f64();
+        self.folder.save(&self.model.params, &self.updater, self.average.as_ref(), &self.progress)?;
+        Err(Error::new(Cause::Interrupted, format!("stopped in epoch {}", self.progress.epoch + 1)))
+    }
+
+    /// Tells what the step just made came to, where it is one to be logged.
+    fn tell_step(&mut self, lr: f64, emit: &mut Emit) -> Result<()> {
+        if let Some(message) = self.recorder.as_mut().and_then(Recorder::warning) {
+            emit(Event::Warning { message })?;
+        }
+        let log = self.progress.step.is_multiple_of(self.job.spec.log_every);
+        // The CPU has the numbers at hand; a GPU would have to be waited for.
+        let loss = if log || self.job.device.is_cpu() { self.settle()? } else { None };
+        if !log {
+            return Ok(());
+        }
+        let values = loss.map(|loss| ("loss".to_string(), loss)).into_iter().chain([("lr".to_string(), lr)]);
+        emit(Event::Step { epoch: self.progress.epoch + 1, step: self.progress.step, values: values.collect() })
     }
 
     /// One optimizer step: gradients, a second time where the optimizer wants them higher up, update, average. Returns its
@@ -355,34 +365,6 @@ impl<'a> Trainer<'a> {
     }
 }
 
-/// The step's learning rate and, where the schedule cycles it, momentum: the schedule's, until weight averaging has a rate
-/// of its own.
-fn rates(spec: &RunSpec, clock: &Clock) -> (f64, Option<f64>) {
-    let epoch = (clock.step / clock.steps_per_epoch.max(1)) as u32 + 1;
-    let Some((swa, lr)) = spec.swa.as_ref().and_then(|swa| Some((swa, swa.lr?))).filter(|(swa, _)| epoch >= swa.start)
-    else {
-        return scheduled(spec, clock);
-    };
-    let step = u64::from(swa.start - 1) * clock.steps_per_epoch;
-    let evaluations = ((swa.start - 1) / spec.eval_every) as usize;
-    let history = &clock.history[..evaluations.min(clock.history.len())];
-    let (from, momentum) = scheduled(spec, &Clock { step, history, ..*clock });
-    (swa.anneal(lr, from, epoch), momentum)
-}
-
-/// The schedule's learning rate, behind the warm-up where there is one, and its momentum.
-fn scheduled(spec: &RunSpec, clock: &Clock) -> (f64, Option<f64>) {
-    let (base, schedule) = (spec.optimizer.as_dyn().lr(), spec.scheduler.as_dyn());
-    match &spec.warmup {
-        None => (schedule.lr(base, clock), schedule.momentum(clock)),
-        Some(warmup) => {
-            let steps = warmup.length.steps(clock.steps_per_epoch);
-            let lr = schedule::warmed_up(base, warmup.start_factor, steps, clock, schedule);
-            (lr, schedule.momentum(&clock.after(steps)))
-        }
-    }
-}
-
 fn check_precision(job: &Job) -> Result<()> {
     let gpu = gpu::Queue::of_device(&job.device)?.is_some();
     match (job.spec.precision, !gpu) {
@@ -401,53 +383,6 @@ fn updater(job: &Job, model: &Model) -> Result<Updater> {
         updater.scale_losses()?;
     }
     Ok(updater)
-}
-
-/// The model with its starting weights: fresh, from a file, or timm's pretrained ones.
-fn start_model(job: &Job, key: Key, emit: &mut Emit) -> Result<Model> {
-    let spec = &job.spec.backbone;
-    let options = backbone::Options {
-        in_channels: job.spec.input.channels.count(),
-        drop_rate: spec.drop_rate,
-        drop_path: spec.drop_path,
-        image_size: job.spec.input.size,
-        ..backbone::Options::new(job.data.classes.len())
-    };
-    let model = backbone::build(&spec.name, &options, &job.device, key.named("init"))?;
-    let fresh = match (&spec.weights, pretrained_weights(&model, spec, emit)?) {
-        (Some(file), _) => backbone::load_weights(&model, file.as_ref())?,
-        (None, Some(files)) => backbone::load_halves(&model, &files)?,
-        (None, None) => Vec::new(),
-    };
-    if !fresh.is_empty() {
-        log(format_args!("{}: the classifier starts fresh ({})", spec.name, fresh.join(", ")));
-    }
-    Ok(model)
-}
-
-/// The files of timm's pretrained weights, where the run starts from them.
-fn pretrained_weights(model: &Model, spec: &BackboneSpec, emit: &mut Emit) -> Result<Option<Vec<PathBuf>>> {
-    if spec.weights.is_some() || spec.pretrained == UsePretrained::No {
-        return Ok(None);
-    }
-    match backbone::fetch_pretrained(model, &Places::from_env(), &mut |_, _| {}) {
-        Err(error) if spec.pretrained == UsePretrained::IfAvailable => {
-            log(&error);
-            let message = format!("{} started from scratch: its pretrained weights were not available", spec.name);
-            emit(Event::Warning { message })?;
-            Ok(None)
-        }
-        file => file.map(Some),
-    }
-}
-
-/// Freezes the parameters whose names match a pattern; a pattern that matches nothing is a mistake.
-fn freeze(model: &Model, patterns: &[String]) -> Result<()> {
-    for pattern in patterns {
-        groups::check(pattern, "freeze", model)?;
-        model.params.iter().filter(|weight| weight.matches(pattern)).for_each(|weight| weight.set_frozen(true));
-    }
-    Ok(())
 }
 
 fn device_name(device: &candle_core::Device) -> String {

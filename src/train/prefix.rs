@@ -1,6 +1,6 @@
 //! How much of their training two runs have in common: epochs in which both do the same, bit for bit.
 
-use super::{batches, rates};
+use super::{batches, rates::rates};
 use crate::{
     data::Dataset,
     error::{Error, Result},
