@@ -2,7 +2,7 @@
 
 use crate::{
     data::{Interpolation, resize::resize},
-    error::{Context, Error, Result},
+    error::{Error, Result},
     report,
     tensor::Image,
 };
@@ -56,7 +56,7 @@ pub fn png(rows: &[Row], size: usize) -> Result<Vec<u8>> {
         }
         top += row.height(side);
     }
-    report::encode_png(width as u32, height as u32, &pixels).map_err(Error::bug).context(|| "a sheet".into())
+    Image { width, height, pixels }.png()
 }
 
 fn left(place: usize, side: usize) -> usize {

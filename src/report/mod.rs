@@ -14,7 +14,7 @@ mod words;
 
 pub use crate::statistics;
 pub use content::flat;
-pub use figures::{encode_png, register_font};
+pub use figures::register_font;
 pub use live::{AtWork, Live};
 pub use pair::compare;
 pub use terminal::{Details, Listing, Runs, list, runs, show};

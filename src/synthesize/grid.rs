@@ -2,7 +2,7 @@
 
 use crate::{
     data::{Dataset, Interpolation, resize::resize},
-    error::{Context, Error, Result},
+    error::Result,
     tensor::Image,
 };
 
@@ -37,7 +37,7 @@ pub fn sample_sheet(data: &Dataset) -> Result<Option<Vec<u8>>> {
             place(&mut sheet, &tile(&image)?, [column * (TILE + GAP), row * (TILE + GAP)]);
         }
     }
-    png(&sheet).map(Some)
+    sheet.png().map(Some)
 }
 
 /// Larger images are made smaller smoothly, smaller ones keep their pixels.
@@ -52,16 +52,4 @@ fn place(sheet: &mut Image, tile: &Image, [x, y]: [usize; 2]) {
         let from = row * tile.width * 3;
         sheet.pixels[to..to + tile.width * 3].copy_from_slice(&tile.pixels[from..from + tile.width * 3]);
     }
-}
-
-fn png(image: &Image) -> Result<Vec<u8>> {
-    let encode = || -> std::result::Result<Vec<u8>, png::EncodingError> {
-        let mut bytes = Vec::new();
-        let mut encoder = png::Encoder::new(&mut bytes, image.width as u32, image.height as u32);
-        encoder.set_color(png::ColorType::Rgb);
-        encoder.set_depth(png::BitDepth::Eight);
-        encoder.write_header()?.write_image_data(&image.pixels)?;
-        Ok(bytes)
-    };
-    encode().map_err(Error::bug).context(|| "the sheet of synthesized images".into())
 }

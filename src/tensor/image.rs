@@ -1,5 +1,7 @@
 //! Decoded pictures.
 
+use crate::error::{Error, Result};
+
 /// An 8-bit RGB picture, row by row from the top, three bytes a pixel.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Image {
@@ -23,6 +25,19 @@ impl Image {
     pub fn set_pixel(&mut self, x: usize, y: usize, rgb: [u8; 3]) {
         let at = (y * self.width + x) * 3;
         self.pixels[at..at + 3].copy_from_slice(&rgb);
+    }
+
+    /// As a PNG file's bytes.
+    pub fn png(&self) -> Result<Vec<u8>> {
+        let encode = || -> std::result::Result<Vec<u8>, png::EncodingError> {
+            let mut bytes = Vec::new();
+            let mut encoder = png::Encoder::new(&mut bytes, self.width as u32, self.height as u32);
+            encoder.set_color(png::ColorType::Rgb);
+            encoder.set_depth(png::BitDepth::Eight);
+            encoder.write_header()?.write_image_data(&self.pixels)?;
+            Ok(bytes)
+        };
+        encode().map_err(|error| Error::bug(format!("a PNG of {} x {}: {error}", self.width, self.height)))
     }
 
     /// Keeps the part of `width x height` whose upper left corner is at `(x, y)`, in place; what lies outside is cut off.

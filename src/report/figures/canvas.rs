@@ -1,6 +1,9 @@
 //! A sheet to draw on, the same for SVG and PNG: points are in CSS pixels, whatever the resolution.
 
-use crate::error::{Context, Error, Result};
+use crate::{
+    error::{Error, Result},
+    tensor::Image,
+};
 use plotters::{
     coord::Shift,
     prelude::*,
@@ -76,17 +79,7 @@ fn png(drawing: &impl Drawing) -> Result<Vec<u8>> {
         // plotters takes the middle of the line for that of its letters.
         draw_on(drawing, &area, PNG_SCALE, 0.14)?;
     }
-    encode_png(wide, high, &pixels).map_err(Error::bug).context(|| "a figure".into())
-}
-
-/// A PNG file's bytes of `height * width * 3` bytes of RGB.
-pub fn encode_png(width: u32, height: u32, rgb: &[u8]) -> Result<Vec<u8>, png::EncodingError> {
-    let mut bytes = Vec::new();
-    let mut encoder = png::Encoder::new(&mut bytes, width, height);
-    encoder.set_color(png::ColorType::Rgb);
-    encoder.set_depth(png::BitDepth::Eight);
-    encoder.write_header()?.write_image_data(rgb)?;
-    Ok(bytes)
+    Image { width: wide as usize, height: high as usize, pixels }.png()
 }
 
 fn draw_on<B: DrawingBackend>(

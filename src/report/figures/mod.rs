@@ -13,8 +13,8 @@ use super::{
     words,
 };
 use crate::error::Result;
+pub use canvas::register_font;
 use canvas::{Drawing, PALETTE};
-pub use canvas::{encode_png, register_font};
 use plotters::prelude::RGBColor;
 use std::collections::BTreeMap;
 
