@@ -1,8 +1,8 @@
 //! ConvNeXt, timm's `convnext.py`. Liu et al. 2022, arXiv:2201.03545; the sizes below tiny are timm's own.
 
 use super::{
-    Backbone, Entry, Options, Pretrained,
-    parts::{Classifier, Point, Segment},
+    Backbone, Entry, Options, Pretrained, Sizes,
+    parts::{Classifier, Point, Segment, segments},
 };
 use crate::{
     error::Result,
@@ -18,6 +18,7 @@ pub const CONVNEXT_ATTO: Entry = Entry {
     about: "ConvNeXt, timm's size of 3.7 M parameters. Liu et al. 2022, arXiv:2201.03545.",
     pretrained: &[Pretrained::imagenet("d2_in1k", 224, 288, 0.95)],
     classifier: "head.fc",
+    sizes: Sizes::From(SMALLEST),
     build: |b, options| Ok(Box::new(ConvNeXt::new(b, options, &Plan::small([2, 2, 6, 2], 40))?)),
 };
 
@@ -26,6 +27,7 @@ pub const CONVNEXT_FEMTO: Entry = Entry {
     about: "ConvNeXt, timm's size of 5.2 M parameters. Liu et al. 2022, arXiv:2201.03545.",
     pretrained: &[Pretrained::imagenet("d1_in1k", 224, 288, 0.95)],
     classifier: "head.fc",
+    sizes: Sizes::From(SMALLEST),
     build: |b, options| Ok(Box::new(ConvNeXt::new(b, options, &Plan::small([2, 2, 6, 2], 48))?)),
 };
 
@@ -34,6 +36,7 @@ pub const CONVNEXT_PICO: Entry = Entry {
     about: "ConvNeXt, timm's size of 9.0 M parameters. Liu et al. 2022, arXiv:2201.03545.",
     pretrained: &[Pretrained::imagenet("d1_in1k", 224, 288, 0.95)],
     classifier: "head.fc",
+    sizes: Sizes::From(SMALLEST),
     build: |b, options| Ok(Box::new(ConvNeXt::new(b, options, &Plan::small([2, 2, 6, 2], 64))?)),
 };
 
@@ -49,6 +52,7 @@ pub const CONVNEXT_NANO: Entry = Entry {
         Pretrained::imagenet("r384_in12k_ft_in1k", 384, 384, 1.0),
     ],
     classifier: "head.fc",
+    sizes: Sizes::From(SMALLEST),
     build: |b, options| Ok(Box::new(ConvNeXt::new(b, options, &Plan::small([2, 2, 8, 2], 80))?)),
 };
 
@@ -70,6 +74,7 @@ pub const CONVNEXT_TINY: Entry = Entry {
         Pretrained::imagenet("in12k_ft_in1k_384", 384, 384, 1.0),
     ],
     classifier: "head.fc",
+    sizes: Sizes::From(SMALLEST),
     build: |b, options| {
         Ok(Box::new(ConvNeXt::new(b, options, &Plan { depths: [3, 3, 9, 3], width: 96, conv_mlp: false })?))
     },
@@ -164,7 +169,7 @@ impl Stage {
             .downsample
             .iter()
             .map(|(norm, conv)| -> Segment { Box::new(move |x, pass| conv.forward(&norm.forward(x, pass)?, pass)) });
-        let blocks = self.blocks.iter().map(|block| -> Segment { Box::new(move |x, pass| block.forward(x, pass)) });
+        let blocks = segments(&self.blocks, Block::forward);
         downsample.chain(blocks).collect()
     }
 }

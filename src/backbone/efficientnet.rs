@@ -1,10 +1,10 @@
 //! EfficientNet, timm's `efficientnet.py` and its builder. Tan & Le 2019, arXiv:1905.11946.
 
 use super::{
-    Backbone, Entry, Options, Pretrained,
+    Backbone, Entry, Options, Pretrained, Sizes,
     hybrid::{BuildTrunk, Trunk, halved},
     inverted::{Block, Shape, Squeeze, classifier_init, layer, point, round_channels},
-    parts::{Classifier, ConvNorm, FeatureMap, Segment},
+    parts::{Classifier, ConvNorm, FeatureMap, Segment, segments},
 };
 use crate::{
     error::Result,
@@ -22,6 +22,7 @@ pub const EFFICIENTNET_B0: Entry = Entry {
         Pretrained::inception("ra4_e3600_r224_in1k", 224, 256, 1.0),
     ],
     classifier: "classifier",
+    sizes: Sizes::From(1),
     build: |b, options| Ok(Box::new(EfficientNet::new(b, options, 1.0, 1.0)?)),
 };
 
@@ -33,6 +34,7 @@ pub const EFFICIENTNET_B1: Entry = Entry {
         Pretrained::imagenet("ft_in1k", 224, 256, 1.0),
     ],
     classifier: "classifier",
+    sizes: Sizes::From(1),
     build: |b, options| Ok(Box::new(EfficientNet::new(b, options, 1.0, 1.1)?)),
 };
 
@@ -41,6 +43,7 @@ pub const EFFICIENTNET_B2: Entry = Entry {
     about: "EfficientNet-B2, 9.1 M parameters. Tan & Le 2019, arXiv:1905.11946.",
     pretrained: &[Pretrained::imagenet("ra_in1k", 256, 288, 1.0)],
     classifier: "classifier",
+    sizes: Sizes::From(1),
     build: |b, options| Ok(Box::new(EfficientNet::new(b, options, 1.1, 1.2)?)),
 };
 
@@ -49,6 +52,7 @@ pub const EFFICIENTNET_B3: Entry = Entry {
     about: "EfficientNet-B3, 12.2 M parameters. Tan & Le 2019, arXiv:1905.11946.",
     pretrained: &[Pretrained::imagenet("ra2_in1k", 288, 320, 1.0)],
     classifier: "classifier",
+    sizes: Sizes::From(1),
     build: |b, options| Ok(Box::new(EfficientNet::new(b, options, 1.2, 1.4)?)),
 };
 
@@ -57,6 +61,7 @@ pub const EFFICIENTNET_B4: Entry = Entry {
     about: "EfficientNet-B4, 19.3 M parameters. Tan & Le 2019, arXiv:1905.11946.",
     pretrained: &[Pretrained::imagenet("ra2_in1k", 320, 384, 1.0)],
     classifier: "classifier",
+    sizes: Sizes::From(1),
     build: |b, options| Ok(Box::new(EfficientNet::new(b, options, 1.4, 1.8)?)),
 };
 
@@ -168,7 +173,7 @@ impl Body {
 impl FeatureMap for Body {
     fn segments(&self) -> Vec<Segment<'_>> {
         let stem: Segment = Box::new(|x, pass| self.stem.forward(x, pass));
-        let blocks = self.blocks.iter().map(|block| -> Segment { Box::new(move |x, pass| block.forward(x, pass)) });
+        let blocks = segments(&self.blocks, Block::forward);
         std::iter::once(stem).chain(blocks).collect()
     }
 

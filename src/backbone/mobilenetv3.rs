@@ -1,9 +1,9 @@
 //! MobileNetV3, timm's `mobilenetv3.py`. Howard et al. 2019, arXiv:1905.02244.
 
 use super::{
-    Backbone, Entry, Options, Pretrained,
+    Backbone, Entry, Options, Pretrained, Sizes,
     inverted::{Block, Shape, Squeeze, classifier_init, layer, point, round_channels},
-    parts::{Classifier, ConvNorm, Point, Segment},
+    parts::{Classifier, ConvNorm, Point, Segment, segments},
 };
 use crate::{
     error::Result,
@@ -22,6 +22,7 @@ pub const MOBILENETV3_SMALL_100: Entry = Entry {
     about: "MobileNetV3-Small, 2.5 M parameters. Howard et al. 2019, arXiv:1905.02244.",
     pretrained: &[Pretrained::imagenet("lamb_in1k", 224, 224, 0.875)],
     classifier: "classifier",
+    sizes: Sizes::From(1),
     build: |b, options| Ok(Box::new(MobileNetV3::new(b, options, &SMALL, 1024)?)),
 };
 
@@ -35,6 +36,7 @@ pub const MOBILENETV3_LARGE_100: Entry = Entry {
         Pretrained::inception("ra4_e3600_r224_in1k", 224, 256, 1.0),
     ],
     classifier: "classifier",
+    sizes: Sizes::From(1),
     build: |b, options| Ok(Box::new(MobileNetV3::new(b, options, &LARGE, 1280)?)),
 };
 
@@ -142,7 +144,7 @@ impl Line {
 impl Backbone for MobileNetV3 {
     fn segments(&self) -> Vec<Segment<'_>> {
         let stem: Segment = Box::new(|x, pass| self.stem.forward(x, pass));
-        let blocks = self.blocks.iter().map(|block| -> Segment { Box::new(move |x, pass| block.forward(x, pass)) });
+        let blocks = segments(&self.blocks, Block::forward);
         let tail: Segment =
             Box::new(|x, pass| self.head.forward(&ops::global_avg_pool(&self.last.forward(x, pass)?)?, pass));
         std::iter::once(stem).chain(blocks).chain([tail]).collect()

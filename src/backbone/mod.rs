@@ -159,6 +159,28 @@ impl Options {
     }
 }
 
+/// Which images a backbone takes, by their side in pixels.
+#[derive(Clone, Copy)]
+pub enum Sizes {
+    /// Any from this one on.
+    From(usize),
+    /// Those that this cuts into patches, each with a position of its own.
+    Patches(&'static vit::Shape),
+}
+
+impl Sizes {
+    /// Whether a backbone of this name takes such images; the user's mistake names the nearest sizes that it takes.
+    fn check(self, name: &str, image: usize) -> Result<()> {
+        match self {
+            Self::From(smallest) if image < smallest => {
+                Err(Error::user(format!("{name} leaves nothing of {image} pixels; its smallest size is {smallest}")))
+            }
+            Self::From(_) => Ok(()),
+            Self::Patches(shape) => shape.grid(image).map(drop),
+        }
+    }
+}
+
 /// One model of the registry.
 pub struct Entry {
     /// timm's name, without a tag.
@@ -169,6 +191,7 @@ pub struct Entry {
     pub pretrained: &'static [Pretrained],
     /// The classifier's module, whose parameters are replaced when the class count differs, e.g. `fc`.
     pub classifier: &'static str,
+    pub sizes: Sizes,
     pub build: fn(&Builder, &Options) -> Result<Box<dyn Backbone>>,
 }
 
@@ -232,19 +255,16 @@ impl Architecture {
 
     /// Whether images of this side can go in; the user's mistake names the nearest sizes that can.
     pub fn check_size(&self, image: usize) -> Result<()> {
-        let Self::One(found) = self else { return Ok(()) };
-        let name = found.entry.name;
-        if name.starts_with("convnext") && image < convnext::SMALLEST {
-            let what = format!("{name} leaves nothing of {image} pixels; its smallest size is {}", convnext::SMALLEST);
-            return Err(Error::user(what));
+        match self {
+            Self::One(found) => found.entry.sizes.check(found.entry.name, image),
+            Self::Hybrid(_) => Ok(()),
         }
-        vit::shape(name).map_or(Ok(()), |shape| shape.grid(image).map(drop))
     }
 
     /// Whether one set of weights takes images of any size, so that their size may change during a training. What has a
     /// position embedding for each patch does not.
     pub fn takes_any_size(&self) -> bool {
-        matches!(self, Self::One(found) if vit::shape(found.entry.name).is_none())
+        matches!(self, Self::One(found) if matches!(found.entry.sizes, Sizes::From(_)))
     }
 
     pub fn build(&self, b: &Builder, options: &Options) -> Result<Box<dyn Backbone>> {

@@ -139,6 +139,14 @@ impl ChannelAttention {
 /// A part of a backbone that only its neighbours' values connect with the rest.
 pub type Segment<'a> = Box<dyn Fn(&Tensor, &Pass) -> Result<Tensor> + 'a>;
 
+/// A segment for each of a row of blocks.
+pub fn segments<B>(
+    blocks: &[B],
+    forward: fn(&B, &Tensor, &Pass) -> Result<Tensor>,
+) -> impl Iterator<Item = Segment<'_>> {
+    blocks.iter().map(move |block| -> Segment { Box::new(move |x, pass| forward(block, x, pass)) })
+}
+
 /// The convolutional part of a hybrid: images to a feature map.
 pub trait FeatureMap: Send + Sync {
     /// The way from `(N, H, W, in_channels)` normalized images to `(N, H', W', channels)`, a block at a time.

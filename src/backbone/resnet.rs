@@ -1,9 +1,9 @@
 //! Residual networks, timm's `resnet.py`. He et al. 2015, arXiv:1512.03385.
 
 use super::{
-    Backbone, Entry, Options, Pretrained,
+    Backbone, Entry, Options, Pretrained, Sizes,
     hybrid::{BuildTrunk, Trunk, halved},
-    parts::{ChannelAttention, Classifier, ConvNorm, FeatureMap, Segment, SqueezeExcite},
+    parts::{ChannelAttention, Classifier, ConvNorm, FeatureMap, Segment, SqueezeExcite, segments},
 };
 use crate::{
     error::Result,
@@ -27,6 +27,7 @@ pub const RESNET18: Entry = Entry {
         Pretrained::imagenet("tv_in1k", 224, 224, 0.875).bilinear().license("bsd-3-clause"),
     ],
     classifier: "fc",
+    sizes: Sizes::From(1),
     build: |b, options| Ok(Box::new(ResNet::new(b, options, &R18)?)),
 };
 
@@ -43,6 +44,7 @@ pub const RESNET34: Entry = Entry {
         Pretrained::imagenet("tv_in1k", 224, 224, 0.875).bilinear().license("bsd-3-clause"),
     ],
     classifier: "fc",
+    sizes: Sizes::From(1),
     build: |b, options| Ok(Box::new(ResNet::new(b, options, &R34)?)),
 };
 
@@ -71,6 +73,7 @@ pub const RESNET50: Entry = Entry {
         Pretrained::imagenet("tv_in1k", 224, 224, 0.875).bilinear().license("bsd-3-clause"),
     ],
     classifier: "fc",
+    sizes: Sizes::From(1),
     build: |b, options| Ok(Box::new(ResNet::new(b, options, &R50)?)),
 };
 
@@ -79,6 +82,7 @@ pub const RESNET26D: Entry = Entry {
     about: "ResNet-D with 26 layers, 16.0 M parameters: deep stem, averaging shortcuts. He et al. 2018, arXiv:1812.01187.",
     pretrained: &[Pretrained::imagenet("bt_in1k", 224, 288, 0.95)],
     classifier: "fc",
+    sizes: Sizes::From(1),
     build: |b, options| Ok(Box::new(ResNet::new(b, options, &R26D)?)),
 };
 
@@ -94,6 +98,7 @@ pub const RESNET50D: Entry = Entry {
         Pretrained::inception("ra4_e3600_r224_in1k", 224, 288, 1.0),
     ],
     classifier: "fc",
+    sizes: Sizes::From(1),
     build: |b, options| Ok(Box::new(ResNet::new(b, options, &R50D)?)),
 };
 
@@ -107,6 +112,7 @@ pub const SERESNET50: Entry = Entry {
         Pretrained::imagenet("ra2_in1k", 224, 288, 0.95),
     ],
     classifier: "fc",
+    sizes: Sizes::From(1),
     build: |b, options| Ok(Box::new(ResNet::new(b, options, &SE50)?)),
 };
 
@@ -115,6 +121,7 @@ pub const ECARESNET50D: Entry = Entry {
     about: "ResNet-50-D with efficient channel attention, 25.6 M parameters. Wang et al. 2020, arXiv:1910.03151.",
     pretrained: &[Pretrained::imagenet("miil_in1k", 224, 288, 0.95)],
     classifier: "fc",
+    sizes: Sizes::From(1),
     build: |b, options| Ok(Box::new(ResNet::new(b, options, &ECA50D)?)),
 };
 
@@ -246,7 +253,7 @@ impl FeatureMap for Body {
     fn segments(&self) -> Vec<Segment<'_>> {
         let stem: Segment =
             Box::new(|x, pass| ops::max_pool2d(&through(&self.stem, x, pass)?, Window::square(3, 2, 1)));
-        let blocks = self.blocks.iter().map(|block| -> Segment { Box::new(move |x, pass| block.forward(x, pass)) });
+        let blocks = segments(&self.blocks, Block::forward);
         std::iter::once(stem).chain(blocks).collect()
     }
 

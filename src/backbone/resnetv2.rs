@@ -2,7 +2,7 @@
 //! weights, group norms and "SAME" padding. Kolesnikov et al. 2019, arXiv:1912.11370; Dosovitskiy et al. 2020,
 //! arXiv:2010.11929.
 
-use super::parts::{FeatureMap, Segment};
+use super::parts::{FeatureMap, Segment, segments};
 use crate::{
     error::Result,
     tensor::{
@@ -59,7 +59,7 @@ impl ResNetV2 {
 impl FeatureMap for ResNetV2 {
     fn segments(&self) -> Vec<Segment<'_>> {
         let stem: Segment = Box::new(|x, pass| max_pool(&self.stem.forward(x, pass)?));
-        let blocks = self.blocks.iter().map(|block| -> Segment { Box::new(move |x, pass| block.forward(x, pass)) });
+        let blocks = segments(&self.blocks, Block::forward);
         std::iter::once(stem).chain(blocks).collect()
     }
 

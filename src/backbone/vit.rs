@@ -2,8 +2,8 @@
 //! arXiv:2010.11929.
 
 use super::{
-    Backbone, Entry, Options, Pretrained,
-    parts::{Classifier, FeatureMap, Segment},
+    Backbone, Entry, Options, Pretrained, Sizes,
+    parts::{Classifier, FeatureMap, Segment, segments},
     resnetv2::ResNetV2,
 };
 use crate::{
@@ -22,6 +22,7 @@ macro_rules! entries {
             about: $about,
             pretrained: &[$($pretrained),+],
             classifier: "head",
+            sizes: Sizes::Patches(&$shape),
             build: |b, options| Ok(Box::new(Vit::new(b, options, &$shape)?)),
         };
     )+
@@ -81,11 +82,6 @@ entries! {
 /// Google's weights: -1..1, of 224 pixels, evaluated on 0.9 of a side.
 const fn augreg(tag: &'static str, classes: usize) -> Pretrained {
     Pretrained { classes, ..Pretrained::inception(tag, 224, 224, 0.9) }
-}
-
-/// What is known of the vision transformer of this name, if it is one.
-pub fn shape(name: &str) -> Option<&'static Shape> {
-    SHAPES.iter().copied().find(|shape| shape.name == name)
 }
 
 /// What tells one vision transformer from another.
@@ -186,7 +182,7 @@ impl Backbone for Vit {
         let tokens: Segment = Box::new(|x, pass| {
             ops::tokens(&self.embed.forward(x, pass)?, &self.class.get(pass), &self.positions.get(pass))
         });
-        let blocks = self.blocks.iter().map(|block| -> Segment { Box::new(move |x, pass| block.forward(x, pass)) });
+        let blocks = segments(&self.blocks, Block::forward);
         // The norm is each token's own: those that no one reads need none.
         let norm: Segment = Box::new(|x, pass| self.norm.forward(&ops::first_token(x)?, pass));
         map.chain([tokens]).chain(blocks).chain([norm]).collect()
