@@ -1,5 +1,6 @@
-// Plays a CUDA device on the host, for tests: a block's threads are fibers that take turns at barriers and shuffles,
-// blocks run one after another. Slow, but it finds wrong arithmetic, wrong places and missing barriers.
+// Plays a CUDA device on the host, for tests: a block's threads run one after another, and where one waits at a barrier or
+// for a shuffle the next one goes on, in a fiber of its own. Blocks run one after another. Slow, but it finds wrong
+// arithmetic, wrong places and missing barriers.
 #pragma once
 
 #include <cmath>
@@ -83,35 +84,43 @@ struct Barrier {
     }
 };
 
-// A thread. It is made once and runs one kernel after another; jumps cost no system calls, as switches of contexts do.
+// What runs threads, one after another, until one has to wait. It is made once; jumps cost no system calls, as switches of
+// contexts do.
 struct Fiber {
     jmp_buf place;
     std::vector<char> stack = std::vector<char>(STACK);
-    dim3 index;
-    bool made = false, done = false;
+    size_t thread = 0;
+    bool made = false, waits = false;
 };
 
 static std::vector<Fiber> fibers;
-static std::vector<double> deposits;
 static Barrier block_barrier;
 static std::vector<Barrier> warp_barriers;
 static jmp_buf scheduler;
 static ucontext_t beginning;
-static size_t current;
+// The fiber and the thread at work, and the first thread that has not begun.
+static size_t fiber, current, unbegun;
 static std::function<void()> body;
 static std::vector<unsigned char> dynamic;
 
+static void be(size_t thread) {
+    current = thread;
+    threadIdx = {(unsigned)(thread % blockDim.x), (unsigned)(thread / blockDim.x), 0};
+}
+
 static void yield_fiber() {
-    if (!_setjmp(fibers[current].place)) _longjmp(scheduler, 1);
+    if (!_setjmp(fibers[fiber].place)) _longjmp(scheduler, 1);
 }
 
 static void enter() {
     for (;;) {
-        body();
-        fibers[current].done = true;
-        for (Barrier *barrier : {&block_barrier, &warp_barriers[current / 32]}) {
-            --barrier->running;
-            barrier->open_if_full();
+        while (unbegun < blockDim.x * blockDim.y) {
+            be(unbegun++);
+            body();
+            for (Barrier *barrier : {&block_barrier, &warp_barriers[current / 32]}) {
+                --barrier->running;
+                barrier->open_if_full();
+            }
         }
         yield_fiber();
     }
@@ -121,16 +130,24 @@ static void wait(Barrier &barrier) {
     unsigned before = barrier.passed;
     ++barrier.arrived;
     barrier.open_if_full();
+    if (barrier.passed != before) return;
+    Fiber &own = fibers[fiber];
+    own.waits = true;
+    own.thread = current;
     while (barrier.passed == before) yield_fiber();
+    own.waits = false;
 }
 
 // Goes on with a fiber until it yields.
-static void resume(Fiber &fiber) {
+static void resume(size_t which) {
+    fiber = which;
+    Fiber &next = fibers[which];
+    if (next.waits) be(next.thread);
     if (_setjmp(scheduler)) return;
-    if (fiber.made) _longjmp(fiber.place, 1);
-    fiber.made = true;
+    if (next.made) _longjmp(next.place, 1);
+    next.made = true;
     getcontext(&beginning);
-    beginning.uc_stack.ss_sp = fiber.stack.data();
+    beginning.uc_stack.ss_sp = next.stack.data();
     beginning.uc_stack.ss_size = STACK;
     beginning.uc_link = nullptr;
     makecontext(&beginning, enter, 0);
@@ -139,21 +156,16 @@ static void resume(Fiber &fiber) {
 
 static void run_block(size_t threads) {
     if (fibers.size() < threads) fibers.resize(threads);
-    deposits.assign(threads, 0);
     block_barrier = {(unsigned)threads, 0, 0};
     warp_barriers.assign((threads + 31) / 32, {});
-    for (size_t i = 0; i < threads; ++i) {
-        fibers[i].index = {(unsigned)(i % blockDim.x), (unsigned)(i / blockDim.x), 0};
-        fibers[i].done = false;
-        ++warp_barriers[i / 32].running;
-    }
+    for (size_t i = 0; i < threads; ++i) ++warp_barriers[i / 32].running;
+    unbegun = 0;
+    // Fibers that have begun: at most one a thread.
+    size_t begun = 0;
     while (block_barrier.running > 0) {
-        for (size_t i = 0; i < threads; ++i) {
-            if (fibers[i].done) continue;
-            current = i;
-            threadIdx = fibers[i].index;
-            resume(fibers[i]);
-        }
+        for (size_t i = 0; i < begun; ++i)
+            if (fibers[i].waits || unbegun < threads) resume(i);
+        while (unbegun < threads) resume(begun++);
     }
 }
 
@@ -201,28 +213,34 @@ static inline void __syncthreads() {
     emulated::wait(emulated::block_barrier);
 }
 
+namespace emulated {
+
+// What each thread of a block shows to its warp: two sets in turn, since nobody shows the next thing but one before all
+// have seen this one.
+using Words = std::array<unsigned long long, 6>;
+static std::vector<Words> shown[2];
+
+static const Words *show(const Words &words) {
+    Barrier &barrier = warp_barriers[current / 32];
+    std::vector<Words> &set = shown[barrier.passed % 2];
+    if (set.size() < warp_barriers.size() * 32) set.resize(warp_barriers.size() * 32);
+    set[current] = words;
+    wait(barrier);
+    return set.data();
+}
+
+} // namespace emulated
+
 template <class V> static inline V __shfl_xor_sync(unsigned, V x, int mask) {
-    using namespace emulated;
-    size_t lane = current;
-    deposits[lane] = x;
-    wait(warp_barriers[lane / 32]);
-    V other = (V)deposits[lane ^ (size_t)mask];
-    wait(warp_barriers[lane / 32]);
-    return other;
+    emulated::Words words{};
+    memcpy(words.data(), &x, sizeof(V));
+    const emulated::Words *shown = emulated::show(words);
+    memcpy(&x, shown[emulated::current ^ (size_t)mask].data(), sizeof(V));
+    return x;
 }
 static inline void __syncwarp() { __shfl_xor_sync(0, 0, 0); }
 
 namespace emulated {
-
-// What each thread of a block shows to its warp.
-static std::vector<std::array<unsigned long long, 6>> shown;
-
-static void show(const std::array<unsigned long long, 6> &words) {
-    size_t threads = (size_t)blockDim.x * blockDim.y;
-    if (shown.size() < threads) shown.resize(threads);
-    shown[current] = words;
-    wait(warp_barriers[current / 32]);
-}
 
 template <class V> float half_of(unsigned long long word, int which) {
     unsigned short bits = (unsigned short)(word >> (16 * which));
@@ -234,7 +252,7 @@ template <class V> float half_of(unsigned long long word, int which) {
 // As PTX describes mma.m16n8k16: which thread holds what of the factors and of the product.
 template <class V> void multiply_add(float (&sums)[4], const unsigned (&a)[4], const unsigned (&b)[2]) {
     size_t first = current / 32 * 32, lane = current % 32;
-    show({a[0], a[1], a[2], a[3], b[0], b[1]});
+    const Words *shown = show({a[0], a[1], a[2], a[3], b[0], b[1]});
     for (size_t i = 0; i < 4; ++i) {
         size_t row = lane / 4 + i / 2 * 8, column = lane % 4 * 2 + i % 2;
         for (size_t k = 0; k < 16; ++k) {
@@ -242,18 +260,18 @@ template <class V> void multiply_add(float (&sums)[4], const unsigned (&a)[4], c
             sums[i] += half_of<V>(left[row / 8 + k / 8 * 2], k % 2) * half_of<V>(right[4 + k / 8], k % 2);
         }
     }
-    wait(warp_barriers[current / 32]);
 }
 
 // As PTX describes ldmatrix.x4.trans: thread 8 i + j points to row j of matrix i.
 static void load_turned(unsigned (&pairs)[4], const void *row) {
     size_t first = current / 32 * 32, lane = current % 32;
-    show({(unsigned long long)row});
+    const Words *shown = show({(unsigned long long)row});
     for (size_t i = 0; i < 4; ++i) {
         unsigned short two[2];
         for (size_t j = 0; j < 2; ++j) two[j] = ((const unsigned short *)shown[first + i * 8 + lane % 4 * 2 + j][0])[lane / 4];
         memcpy(&pairs[i], two, 4);
     }
+    // Nobody overwrites what another still reads.
     wait(warp_barriers[current / 32]);
 }
 

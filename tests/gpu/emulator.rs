@@ -79,9 +79,12 @@ impl Recording for Recorded {
     }
 }
 
-/// One module for each type the kernels compute in. A module runs one kernel at a time.
+/// The kernels, compiled for each type that they compute in.
 pub struct Emulator {
-    modules: Mutex<Vec<(&'static str, Library)>>,
+    /// The compiled modules.
+    built: Vec<(&'static str, Vec<u8>)>,
+    /// Modules that are loaded and at rest. A module runs one kernel at a time: tests that run at once have one each.
+    idle: Mutex<Vec<(&'static str, Library)>>,
 }
 
 static EMULATOR: LazyLock<Arc<Emulator>> = LazyLock::new(|| Arc::new(Emulator::build()));
@@ -93,18 +96,57 @@ pub fn emulator() -> Arc<dyn Driver> {
 
 impl Emulator {
     fn build() -> Self {
+        let built = std::thread::scope(|scope| {
+            let types = ["f32", "bf16", "f16"];
+            let works = types.map(|dtype| (dtype, scope.spawn(|| compile(dtype))));
+            works.map(|(dtype, work)| (dtype, work.join().unwrap())).into()
+        });
+        Self { built, idle: Mutex::default() }
+    }
+
+    /// Runs `work` with a module that has the kernels of a type to itself.
+    fn with_module<T>(&self, dtype: &'static str, work: impl FnOnce(&Library) -> T) -> T {
+        let idle = || self.idle.lock().unwrap_or_else(PoisonError::into_inner);
+        let at_rest = || {
+            let mut idle = idle();
+            let place = idle.iter().position(|(of, _)| *of == dtype)?;
+            Some(idle.swap_remove(place).1)
+        };
+        let library = at_rest().unwrap_or_else(|| self.load(dtype));
+        let result = work(&library);
+        idle().push((dtype, library));
+        result
+    }
+
+    /// From a file of its own, what is loaded has variables of its own: none of them are visible outside.
+    fn load(&self, dtype: &'static str) -> Library {
+        let (_, bytes) = self.built.iter().find(|(of, _)| *of == dtype).unwrap();
         let folder = tempfile::tempdir().unwrap();
-        let modules = ["f32", "bf16", "f16"].map(|dtype| (dtype, compile(dtype, folder.path())));
-        Self { modules: Mutex::new(modules.into()) }
+        let file = folder.path().join("kernels.so");
+        std::fs::write(&file, bytes).unwrap();
+        // SAFETY: the library has been built from the kernels and only registers them when loaded.
+        unsafe { Library::new(&file) }.unwrap()
     }
 }
 
-fn compile(dtype: &str, folder: &Path) -> Library {
+/// Lets the compiler use the processor's own conversions of f16, which come to the same.
+fn conversions() -> Option<&'static str> {
+    #[cfg(target_arch = "x86_64")]
+    if std::arch::is_x86_feature_detected!("f16c") {
+        return Some("-mf16c");
+    }
+    None
+}
+
+/// The kernels for values of a type, as a library.
+fn compile(dtype: &str) -> Vec<u8> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
-    let file = folder.join(format!("kernels_{dtype}.so"));
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("kernels.so");
     let compiler = std::env::var("CXX").unwrap_or_else(|_| "c++".into());
     let output = Command::new(&compiler)
         .args(["-std=c++17", "-O1", "-shared", "-fPIC", "-fvisibility=hidden", "-x", "c++", &format!("-DTYPE_{dtype}")])
+        .args(conversions())
         .arg("-I")
         .arg(root.join("tests/gpu"))
         .arg(root.join("src/tensor/gpu/kernels/all.cu"))
@@ -113,8 +155,7 @@ fn compile(dtype: &str, folder: &Path) -> Library {
         .output()
         .unwrap_or_else(|error| panic!("these tests need a C++ compiler; {compiler} does not start: {error}"));
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-    // SAFETY: the library has just been built from the kernels and only registers them when loaded.
-    unsafe { Library::new(&file) }.unwrap()
+    std::fs::read(&file).unwrap()
 }
 
 impl Driver for Emulator {
@@ -248,10 +289,7 @@ impl Emulator {
     }
 
     fn run(&self, kernel: &'static str, dtype: DType, grid: Grid, arguments: &[Arg]) -> Result<()> {
-        let (modules, suffix) = (self.modules.lock().unwrap_or_else(PoisonError::into_inner), type_name(dtype)?);
-        let Some((_, library)) = modules.iter().find(|(dtype, _)| *dtype == suffix) else {
-            bail!("there are no kernels for {dtype:?}")
-        };
+        let suffix = type_name(dtype)?;
         let places: Vec<*const c_void> = arguments
             .iter()
             .map(|argument| match argument {
@@ -263,70 +301,87 @@ impl Emulator {
             .collect();
         let name = CString::new(format!("{kernel}_{suffix}")).map_err(Error::wrap)?;
         // SAFETY: the function has this type (`emulate.h`); that the arguments are the kernel's is what is tested.
-        let status = unsafe {
+        let status = self.with_module(suffix, |library| unsafe {
             let emulate = library.get::<Emulate>(b"emulate").map_err(Error::wrap)?;
-            emulate(name.as_ptr(), grid.blocks.as_ptr(), grid.threads.as_ptr(), grid.shared, places.as_ptr())
-        };
+            let (blocks, threads) = (grid.blocks.as_ptr(), grid.threads.as_ptr());
+            Ok::<_, Error>(emulate(name.as_ptr(), blocks, threads, grid.shared, places.as_ptr()))
+        })?;
         if status == 0 { Ok(()) } else { bail!("there is no kernel {kernel}_{suffix}") }
     }
 }
 
 fn multiply(p: &Product) -> Result<()> {
     for batch in 0..p.batch {
+        let a = values(&p.a, batch, [p.rows, p.inner], p.dtype);
+        let b = values(&p.b.turned(), batch, [p.columns, p.inner], p.dtype);
         for row in 0..p.rows {
             for column in 0..p.columns {
-                let terms = (0..p.inner).map(|k| {
-                    f64::from(read(p.dtype, place(&p.a, batch, row, k, p.dtype)))
-                        * f64::from(read(p.dtype, place(&p.b, batch, k, column, p.dtype)))
-                });
+                let sum = dot(&a[row * p.inner..][..p.inner], &b[column * p.inner..][..p.inner]);
                 let out = place(&p.out, batch, row, column, p.out_dtype);
                 let before = if p.add { f64::from(read(p.out_dtype, out)) } else { 0.0 };
-                write(p.out_dtype, out, (before + terms.sum::<f64>()) as f32);
+                write(p.out_dtype, out, (before + sum) as f32);
             }
         }
     }
     Ok(())
 }
 
+fn dot(a: &[f64], b: &[f64]) -> f64 {
+    // Sums side by side: one would wait for itself at each term.
+    const LANES: usize = 8;
+    let (a, b) = (a.chunks(LANES), b.chunks(LANES));
+    let mut sums = [0.0; LANES];
+    a.zip(b).for_each(|(a, b)| sums.iter_mut().zip(a.iter().zip(b)).for_each(|(sum, (a, b))| *sum += a * b));
+    sums.iter().sum()
+}
+
+/// A factor's matrix, row after row.
+fn values(factor: &Factor, batch: usize, [rows, columns]: [usize; 2], dtype: DType) -> Vec<f64> {
+    let value = |row, column| f64::from(read(dtype, place(factor, batch, row, column, dtype)));
+    (0..rows).flat_map(|row| (0..columns).map(move |column| value(row, column))).collect()
+}
+
 fn convolve(pass: ConvolutionPass, c: &Convolution, [x, weight, y]: [u64; 3]) -> Result<()> {
-    let size = c.dtype.size_in_bytes() as u64;
-    let at = |base: u64, place: usize| base + place as u64 * size;
-    let (group_in, group_out) = (c.inputs / c.groups, c.outputs / c.groups);
-    let (out, count) = match pass {
-        ConvolutionPass::Forward => (y, c.batch * c.output[0] * c.output[1] * c.outputs),
-        ConvolutionPass::InputGradient => (x, c.batch * c.input[0] * c.input[1] * c.inputs),
-        ConvolutionPass::WeightGradient => (weight, c.outputs * c.kernel[0] * c.kernel[1] * group_in),
+    let (group_in, group_out, taps) = (c.inputs / c.groups, c.outputs / c.groups, c.kernel[0] * c.kernel[1]);
+    let counts = [
+        c.batch * c.input[0] * c.input[1] * c.inputs,
+        c.outputs * taps * group_in,
+        c.batch * c.output[0] * c.output[1] * c.outputs,
+    ];
+    let made = match pass {
+        ConvolutionPass::InputGradient => 0,
+        ConvolutionPass::WeightGradient => 1,
+        ConvolutionPass::Forward => 2,
     };
-    let mut sums = vec![0.0f64; count];
-    for place in 0..c.batch * c.output[0] * c.output[1] * c.outputs {
+    let at = |which: usize, place: usize| [x, weight, y][which] + (place * c.dtype.size_in_bytes()) as u64;
+    let all = |which: usize| (0..counts[which]).map(|place| f64::from(read(c.dtype, at(which, place)))).collect();
+    let mut arrays: [Vec<f64>; 3] =
+        [0, 1, 2].map(|which| if which == made { vec![0.0; counts[which]] } else { all(which) });
+    let source = |axis: usize, at: usize, tap: usize| {
+        let padded = at * c.stride[axis] + tap * c.dilation[axis];
+        padded.checked_sub(c.padding[axis]).filter(|&place| place < c.input[axis])
+    };
+    let [xs, weights, ys] = &mut arrays;
+    for (place, y) in ys.iter_mut().enumerate() {
         let (pixel, o) = (place / c.outputs, place % c.outputs);
         let (n, oy, ox) = (pixel / c.output[1] / c.output[0], pixel / c.output[1] % c.output[0], pixel % c.output[1]);
-        for tap in 0..c.kernel[0] * c.kernel[1] {
+        for tap in 0..taps {
             let [ky, kx] = [tap / c.kernel[1], tap % c.kernel[1]];
-            let source = |axis: usize, at: usize, tap: usize| {
-                (at * c.stride[axis] + tap * c.dilation[axis])
-                    .checked_sub(c.padding[axis])
-                    .filter(|&place| place < c.input[axis])
-            };
             let (Some(iy), Some(ix)) = (source(0, oy, ky), source(1, ox, kx)) else { continue };
-            for i in 0..group_in {
-                let channel = o / group_out * group_in + i;
-                let places = [
-                    ((n * c.input[0] + iy) * c.input[1] + ix) * c.inputs + channel,
-                    (o * c.kernel[0] * c.kernel[1] + tap) * group_in + i,
-                    place,
-                ];
-                let value = |which: usize| f64::from(read(c.dtype, at([x, weight, y][which], places[which])));
-                match pass {
-                    ConvolutionPass::Forward => sums[places[2]] += value(0) * value(1),
-                    ConvolutionPass::InputGradient => sums[places[0]] += value(1) * value(2),
-                    ConvolutionPass::WeightGradient => sums[places[1]] += value(0) * value(2),
+            let first = ((n * c.input[0] + iy) * c.input[1] + ix) * c.inputs + o / group_out * group_in;
+            let xs = &mut xs[first..][..group_in];
+            let weights = &mut weights[(o * taps + tap) * group_in..][..group_in];
+            match pass {
+                ConvolutionPass::Forward => *y += dot(xs, weights),
+                ConvolutionPass::InputGradient => xs.iter_mut().zip(weights).for_each(|(x, weight)| *x += *weight * *y),
+                ConvolutionPass::WeightGradient => {
+                    weights.iter_mut().zip(xs).for_each(|(weight, x)| *weight += *x * *y)
                 }
             }
         }
     }
-    for (place, sum) in sums.into_iter().enumerate() {
-        write(c.dtype, at(out, place), sum as f32);
+    for (place, &sum) in arrays[made].iter().enumerate() {
+        write(c.dtype, at(made, place), sum as f32);
     }
     Ok(())
 }

@@ -12,7 +12,7 @@ use runner::{
 };
 use std::{collections::BTreeMap, fs, path::Path};
 
-const BACKBONE: &str = "resnet18";
+const BACKBONE: &str = "mobilenetv3_small_100";
 const SIZE: usize = 32;
 const LOADED: usize = 35;
 const COUNT: usize = 7;

@@ -69,13 +69,13 @@ fn vit_tiny_with_drops() {
 #[test]
 fn other_losses_are_not_recorded() {
     let recipe = recipe(json!({ "loss": { "focal": {} }, "epochs": 2 }));
-    let (run, asked) = same("resnet18", "f32", recipe, Records::Well);
+    let (run, asked) = same("mobilenetv3_small_100", "f32", recipe, Records::Well);
     assert!(asked.iter().all(|asked| asked.replays == 0) && run.warnings.is_empty());
 }
 
 #[test]
 fn a_recording_that_fails_is_told_once_and_done_without() {
-    let (run, asked) = same("resnet18", "f32", recipe(json!({ "epochs": 2 })), Records::Badly);
+    let (run, asked) = same("mobilenetv3_small_100", "f32", recipe(json!({ "epochs": 2 })), Records::Badly);
     assert!(asked.iter().all(|asked| asked.replays == 0));
     let [warning] = run.warnings.as_slice() else { panic!("{:?}", run.warnings) };
     assert!(warning.contains("slower for it: the step waits for the device"), "{warning}");

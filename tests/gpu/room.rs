@@ -24,7 +24,7 @@ fn numbers(device: &Device) -> Vec<Values> {
     let spec = json!({
         "data": { "synthetic": { "train": 10, "val": 6, "size": SIDE } },
         "input": { "size": 32, "load_size": SIDE, "mean": [0.5, 0.5, 0.5], "std": [0.25, 0.25, 0.25] },
-        "backbone": { "name": "resnet18" },
+        "backbone": { "name": "mobilenetv3_small_100" },
         "precision": "f32",
         "epochs": 1,
         "batch_size": 4,

@@ -168,9 +168,9 @@ fn resnet18_that_grows() {
 }
 
 #[test]
-fn resnet18_of_residuals() {
+fn convnext_of_residuals() {
     check(
-        "resnet18",
+        "convnext_atto",
         "f32",
         1e-3,
         json!({ "input": { "size": SIZE, "channels": "srm", "mean": [0.5, 0.5, 0.5], "std": [0.25, 0.25, 0.25] } }),
