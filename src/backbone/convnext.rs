@@ -81,7 +81,7 @@ pub const CONVNEXT_TINY: Entry = Entry {
 };
 
 /// The smallest side of images: a quarter, halved three times without padding, is one pixel.
-pub const SMALLEST: usize = 32;
+const SMALLEST: usize = 32;
 
 /// How the sizes differ.
 struct Plan {

@@ -1,10 +1,11 @@
 //! Checks that look at several keys at once, or beyond the file: at the registries, the data, the disk.
 
 use super::{
+    UsePretrained,
     images::Images,
     mistake::{Mistake, Mistakes},
     resolve::Merged,
-    run::{Mode, RunSpec, UsePretrained},
+    run::{Mode, RunSpec},
 };
 use crate::{
     augment::Scope,

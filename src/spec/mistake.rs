@@ -79,10 +79,12 @@ pub struct Mistake {
 }
 
 impl Mistake {
+    /// `what` is wrong at a place.
     pub fn new(what: impl Into<String>, place: &Place) -> Self {
         Self { what: what.into(), place: Some(place.clone()), help: Vec::new() }
     }
 
+    /// Adds a line on what to do.
     pub fn help(mut self, help: impl Into<String>) -> Self {
         self.help.push(help.into());
         self
@@ -140,6 +142,7 @@ fn wrap(text: &str, indent: &str) -> String {
 pub struct Mistakes(Vec<Mistake>);
 
 impl Mistakes {
+    /// Adds one.
     pub fn push(&mut self, mistake: Mistake) {
         let known = |old: &Mistake| old.what == mistake.what && old.place == mistake.place;
         if !self.0.iter().any(known) {
@@ -147,6 +150,7 @@ impl Mistakes {
         }
     }
 
+    /// Whether nothing is wrong.
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
     }

@@ -4,15 +4,18 @@
 //! layers are laid on each other ([`merge`]), and the result becomes a [`RunSpec`] ([`resolve`], [`checks`]).
 
 mod assign;
+mod backbone;
 mod checks;
 mod conform;
 mod explain;
 mod images;
+mod input;
 mod keep;
 mod load;
 mod merge;
 mod mistake;
 mod per_gpu;
+mod points;
 mod progressive;
 mod race;
 pub mod recipe;
@@ -25,11 +28,14 @@ mod space;
 mod sweep;
 mod tree;
 mod unknown;
+mod use_pretrained;
 
 use crate::error::{Error, Result};
+pub use backbone::{BackboneSpec, HybridSpec};
 pub use checks::Data;
 pub use explain::explain;
 pub use images::Images;
+pub use input::Input;
 pub use keep::Keep;
 pub use per_gpu::RunsPerGpu;
 pub use progressive::Progressive;
@@ -39,6 +45,7 @@ pub use schema::schema;
 pub use space::{Condition, Dimension, Domain, Sample, Sampler, Space};
 use std::path::{Path, PathBuf};
 pub use sweep::{Axis, Block, Point, SweepSpec};
+pub use use_pretrained::UsePretrained;
 
 /// A commented file to start from, which loads as it is.
 pub fn starter() -> &'static str {
@@ -124,7 +131,7 @@ impl ExperimentFile {
             return Err(Error::bug("a sample of no block"));
         };
         let mut mistakes = mistake::Mistakes::default();
-        let mut points = load::sampled(self, experiment, (block, searched), sample, data, &mut mistakes);
+        let mut points = points::sampled(self, experiment, (block, searched), sample, data, &mut mistakes);
         mistakes.into_result(&self.path.display().to_string())?;
         if let Some(cuda) = self.cuda
             && !points.iter_mut().all(|point| settle_precision(&mut point.spec, cuda))

@@ -1,12 +1,12 @@
 //! The resolved specification of one run: everything that decides its numbers, beside its seed.
 
 use super::{
-    Keep, Progressive,
+    BackboneSpec, Input, Keep, Progressive,
     recipe::{Distill, Ema, Group, Soup, Supcon, Swa},
 };
 use crate::{
     augment::AugmentSpec,
-    data::{Channels, DataSpec, Fold, Interpolation, Subset, sampler::SamplerSpec},
+    data::{DataSpec, Fold, Subset, sampler::SamplerSpec},
     duration::Duration,
     loss::LossSpec,
     optim::OptimizerSpec,
@@ -176,137 +176,6 @@ pub struct RunSpec {
     pub deterministic: bool,
 }
 
-/// What happens to every image, training and validation alike.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema, Validate)]
-#[serde(deny_unknown_fields, default)]
-pub struct Input {
-    /// Width and height of what the model sees, in pixels; images are resized to it unless `load_size` is given.
-    #[garde(range(min = 8, max = 4096))]
-    #[schemars(range(min = 8, max = 4096))]
-    pub size: usize,
-    /// Width and height that images are resized to and cached at; augmentations see them at this size, and where none
-    /// crops, as in validation and prediction, the middle `size` pixels are taken. timm's `crop_pct` is `size / load_size`.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    #[garde(inner(range(min = 8, max = 4096)))]
-    #[schemars(range(min = 8, max = 4096))]
-    pub load_size: Option<usize>,
-    /// Pillow's filter, always antialiased.
-    #[garde(skip)]
-    pub interpolation: Interpolation,
-    /// What the network sees of an image: its colours, or something computed from them.
-    #[serde(skip_serializing_if = "Channels::is_rgb")]
-    #[garde(skip)]
-    pub channels: Channels,
-    /// Subtracted from each channel after scaling to 0..1; default: the backbone's pretrained configuration.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    #[garde(skip)]
-    pub mean: Option<[f32; 3]>,
-    /// Divides each channel after that; default: the backbone's pretrained configuration.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    #[garde(inner(inner(range(min = 1e-6))))]
-    #[schemars(inner(range(min = 1e-6)))]
-    pub std: Option<[f32; 3]>,
-}
-
-impl Default for Input {
-    fn default() -> Self {
-        Self {
-            size: 224,
-            load_size: None,
-            interpolation: Interpolation::default(),
-            channels: Channels::Rgb,
-            mean: None,
-            std: None,
-        }
-    }
-}
-
-impl Input {
-    /// Width and height of decoded images, before augmentation and cropping.
-    pub fn loaded(&self) -> usize {
-        self.load_size.unwrap_or(self.size)
-    }
-
-    /// The same for a model that sees another size of the same part of the picture.
-    pub fn loaded_for(&self, size: usize) -> usize {
-        (self.loaded() * size).div_ceil(self.size)
-    }
-}
-
-/// A CNN's feature map as the tokens of a vision transformer, in place of its patches; each half has its own pretrained
-/// weights. Dosovitskiy et al. 2020, arXiv:2010.11929.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema, Validate)]
-#[serde(deny_unknown_fields)]
-pub struct HybridSpec {
-    /// timm's name of the CNN, with or without a tag: `resnet18`.
-    #[garde(skip)]
-    pub cnn: String,
-    /// The stage whose map is taken: at stage 1 its side is a quarter of the image's, and half of that at each further one.
-    #[garde(range(min = 1))]
-    #[schemars(range(min = 1))]
-    pub stage: usize,
-    /// timm's name of the vision transformer, with or without a tag: `vit_tiny_patch16_224`.
-    #[garde(skip)]
-    pub vit: String,
-}
-
-/// The model and where its weights start.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema, Validate)]
-#[serde(deny_unknown_fields, default)]
-pub struct BackboneSpec {
-    /// timm's name, with or without a tag: `resnet18`, `efficientnet_b1.ft_in1k`.
-    #[garde(skip)]
-    pub name: String,
-    /// In place of `name`: a hybrid of two.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    #[garde(dive)]
-    pub hybrid: Option<HybridSpec>,
-    /// Starts from timm's pretrained weights: true, false or "if_available".
-    #[garde(skip)]
-    pub pretrained: UsePretrained,
-    /// Starts from this safetensors file.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    #[garde(skip)]
-    pub weights: Option<String>,
-    /// Dropout in front of the classifier.
-    #[garde(range(min = 0.0, max = 0.999))]
-    #[schemars(range(min = 0.0, max = 0.999))]
-    pub drop_rate: f64,
-    /// Largest rate of stochastic depth.
-    #[garde(range(min = 0.0, max = 0.999))]
-    #[schemars(range(min = 0.0, max = 0.999))]
-    pub drop_path: f64,
-    /// Keeps only what goes into each block, and computes the rest again on the way back: much less memory for about a
-    /// third more time, and the same numbers. Chen et al. 2016, arXiv:1604.06174.
-    #[serde(skip_serializing_if = "std::ops::Not::not")]
-    #[garde(skip)]
-    pub grad_checkpointing: bool,
-}
-
-impl Default for BackboneSpec {
-    fn default() -> Self {
-        Self {
-            name: "resnet18".into(),
-            hybrid: None,
-            pretrained: UsePretrained::No,
-            weights: None,
-            drop_rate: 0.0,
-            drop_path: 0.0,
-            grad_checkpointing: false,
-        }
-    }
-}
-
-/// Whether a run starts from pretrained weights.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum UsePretrained {
-    #[default]
-    No,
-    Yes,
-    /// From scratch where the weights cannot be had; the report says so.
-    IfAvailable,
-}
-
 /// Linear warm-up of the learning rate.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema, Validate)]
 #[serde(deny_unknown_fields)]
@@ -434,56 +303,4 @@ fn third() -> f64 {
 
 fn yes() -> bool {
     true
-}
-
-mod use_pretrained {
-    use super::UsePretrained;
-    use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
-    use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
-    use std::{borrow::Cow, fmt};
-
-    impl Serialize for UsePretrained {
-        fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-            match self {
-                Self::No => serializer.serialize_bool(false),
-                Self::Yes => serializer.serialize_bool(true),
-                Self::IfAvailable => serializer.serialize_str("if_available"),
-            }
-        }
-    }
-
-    impl<'de> Deserialize<'de> for UsePretrained {
-        fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-            struct Visitor;
-            impl de::Visitor<'_> for Visitor {
-                type Value = UsePretrained;
-
-                fn expecting(&self, f: &mut fmt::Formatter) -> fmt::Result {
-                    f.write_str("true, false or \"if_available\"")
-                }
-
-                fn visit_bool<E: de::Error>(self, yes: bool) -> Result<UsePretrained, E> {
-                    Ok(if yes { UsePretrained::Yes } else { UsePretrained::No })
-                }
-
-                fn visit_str<E: de::Error>(self, text: &str) -> Result<UsePretrained, E> {
-                    match text {
-                        "if_available" => Ok(UsePretrained::IfAvailable),
-                        _ => Err(E::invalid_value(de::Unexpected::Str(text), &self)),
-                    }
-                }
-            }
-            deserializer.deserialize_any(Visitor)
-        }
-    }
-
-    impl JsonSchema for UsePretrained {
-        fn schema_name() -> Cow<'static, str> {
-            "UsePretrained".into()
-        }
-
-        fn json_schema(_: &mut SchemaGenerator) -> Schema {
-            json_schema!({ "enum": [true, false, "if_available"] })
-        }
-    }
 }

@@ -43,6 +43,7 @@ pub struct Range {
 }
 
 impl Range {
+    /// Whether a number lies within.
     pub fn holds(&self, number: f64) -> bool {
         let above = if self.open[0] { number > self.min } else { number >= self.min };
         let below = if self.open[1] { number < self.max } else { number <= self.max };

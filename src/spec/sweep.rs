@@ -107,10 +107,12 @@ impl Folds {
 }
 
 impl Block {
+    /// Whether it is for an experiment.
     pub fn is_for(&self, experiment: &str) -> bool {
         self.experiments.as_ref().is_none_or(|names| names.iter().any(|name| name == experiment))
     }
 
+    /// Every axis of its grid and its zip.
     pub fn axes(&self) -> impl Iterator<Item = &Axis> {
         self.grid.iter().chain(&self.zip)
     }

@@ -41,6 +41,7 @@ impl Node {
         Self { value: Value::Table(Vec::new()), place, origin: origin.into() }
     }
 
+    /// A table's entries; none of anything else.
     pub fn entries(&self) -> &[Entry] {
         match &self.value {
             Value::Table(entries) => entries,
@@ -48,6 +49,7 @@ impl Node {
         }
     }
 
+    /// A table's entries, to change; `None` of anything else.
     pub fn entries_mut(&mut self) -> Option<&mut Vec<Entry>> {
         match &mut self.value {
             Value::Table(entries) => Some(entries),
@@ -55,6 +57,7 @@ impl Node {
         }
     }
 
+    /// A list's items; none of anything else.
     pub fn items(&self) -> &[Node] {
         match &self.value {
             Value::List(items) => items,
@@ -62,10 +65,12 @@ impl Node {
         }
     }
 
+    /// The entry of a table under this key.
     pub fn entry(&self, key: &str) -> Option<&Entry> {
         self.entries().iter().find(|entry| entry.key == key)
     }
 
+    /// The value of a table under this key.
     pub fn get(&self, key: &str) -> Option<&Node> {
         self.entry(key).map(|entry| &entry.node)
     }
@@ -77,6 +82,7 @@ impl Node {
         Some(entries.remove(at))
     }
 
+    /// A text's letters.
     pub fn text(&self) -> Option<&str> {
         match &self.value {
             Value::Text(text) => Some(text),
