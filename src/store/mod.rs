@@ -4,11 +4,12 @@ mod ingest;
 mod open;
 mod price;
 mod read;
+mod records;
 mod rows;
 mod search;
 
 pub use price::{Estimate, Past, Predicted};
-pub use read::{Attempt, Epoch, Experiment, Run, Serves, Standing, Sweep, SweepRun, Warning};
+pub use records::{Attempt, Epoch, Experiment, Run, Serves, Standing, Sweep, SweepRun, Warning};
 pub use rows::Rows;
 pub use rusqlite::types::Value;
 pub use search::{StoredLoss, StoredTrial};
@@ -75,6 +76,7 @@ pub enum Status {
 }
 
 impl Status {
+    /// As the store has it.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Pending => "pending",

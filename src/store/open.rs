@@ -72,6 +72,7 @@ const VERSION: usize = MIGRATIONS.len() + 1;
 /// How long one process waits for another's transaction before it says so.
 const PATIENCE: Duration = Duration::from_secs(10);
 
+/// Opens a store to write to, made where it is missing, an older one migrated.
 pub fn for_writing(path: &Path) -> Result<Connection> {
     let place = || path.display().to_string();
     if let Some(dir) = path.parent().filter(|dir| !dir.as_os_str().is_empty()) {
@@ -87,6 +88,7 @@ pub fn for_writing(path: &Path) -> Result<Connection> {
     Ok(db)
 }
 
+/// Opens a store that is there to read from.
 pub fn for_reading(path: &Path) -> Result<Connection> {
     let place = || path.display().to_string();
     if !path.exists() {
