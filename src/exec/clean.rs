@@ -160,6 +160,7 @@ pub struct Budget {
 }
 
 impl Budget {
+    /// Of `bytes` for the checkpoints of a sweep.
     pub fn new(sweep: &str, out: &Path, bytes: u64) -> Self {
         Self { sweep: sweep.into(), out: out.into(), bytes, exhausted: false }
     }

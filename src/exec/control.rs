@@ -158,6 +158,7 @@ pub struct Mailbox {
 }
 
 impl Mailbox {
+    /// Of a results folder.
     pub fn new(out: &Path) -> Self {
         Self { folder: out.join(FOLDER) }
     }

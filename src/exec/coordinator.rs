@@ -63,10 +63,12 @@ pub struct Task {
 }
 
 impl Task {
+    /// A run whose journal is in the store up to `offset`, after so many attempts.
     pub fn new(run: Rc<PlannedRun>, dir: PathBuf, offset: u64, attempt: u32) -> Self {
         Self { run, until: None, dir, offset, attempt, tries: 0, micro_batch: None, ready: Instant::now() }
     }
 
+    /// What the terminal calls it.
     pub fn label(&self) -> Label {
         Label {
             run: self.run.id.clone(),
@@ -90,6 +92,7 @@ struct Slot {
     end: Option<Event>,
 }
 
+/// One sweep at work.
 pub struct Coordinator<'a> {
     pub store: Store,
     pub progress: &'a mut Progress,
@@ -132,6 +135,7 @@ pub struct Coordinator<'a> {
 }
 
 impl<'a> Coordinator<'a> {
+    /// With these tasks to do at these places; what else it knows is set on it.
     pub fn new(
         store: Store,
         progress: &'a mut Progress,

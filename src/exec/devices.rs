@@ -176,6 +176,7 @@ pub fn gpu(name: &str) -> Option<Gpu> {
     Some(Gpu { model, uuid, memory })
 }
 
+/// Without CUDA there is none.
 #[cfg(not(feature = "cuda"))]
 pub fn gpu(_: &str) -> Option<Gpu> {
     None

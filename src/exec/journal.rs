@@ -129,6 +129,11 @@ pub fn read(dir: &Path, offset: u64) -> Result<Tail> {
     read_lines(file, offset).context(|| format!("cannot read the journal {}", path.display()))
 }
 
+/// How many attempts have written into a journal.
+pub fn attempts(dir: &Path) -> Result<u32> {
+    Ok(read(dir, 0)?.records.iter().map(|record| record.attempt).max().unwrap_or(0))
+}
+
 fn read_lines(mut file: File, offset: u64) -> std::io::Result<Tail> {
     let start = if file.metadata()?.len() < offset { 0 } else { offset };
     file.seek(SeekFrom::Start(start))?;

@@ -58,11 +58,13 @@ impl Known {
         self.step_seconds.get(kind).copied()
     }
 
+    /// Takes note of the seconds of a step.
     pub fn observe_step(&mut self, kind: &str, seconds: f64) {
         self.step_seconds.insert(kind.to_string(), seconds);
         self.save();
     }
 
+    /// Takes note of the most memory that a run was seen to take, in bytes.
     pub fn observe(&mut self, kind: &str, peak: u64) {
         if higher(&mut self.peak, kind, peak) {
             self.save();
@@ -74,6 +76,7 @@ impl Known {
         self.device_peak.get(kind).copied()
     }
 
+    /// Takes note of the most memory of its GPU that a run was seen to take, in bytes.
     pub fn observe_on_device(&mut self, kind: &str, peak: u64) {
         if higher(&mut self.device_peak, kind, peak) {
             self.save();
@@ -85,6 +88,7 @@ impl Known {
         self.micro_batch.get(kind).copied()
     }
 
+    /// Takes note of the most images of such a run that memory holds at a time.
     pub fn fits_only(&mut self, kind: &str, micro_batch: usize) {
         self.micro_batch.insert(kind.to_string(), micro_batch);
         self.peak.remove(kind);

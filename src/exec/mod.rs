@@ -170,20 +170,8 @@ pub fn cache_path(out: &Path) -> PathBuf {
 pub fn sweep(file: &ExperimentFile, plan: &[PlannedRun], options: &Options) -> Result<Outcome> {
     let devices = devices::resolve(&options.devices)?;
     let (out, cache) = (&options.out, cache_path(&options.out));
-    let place = || format!("cannot write to the results folder `{}` (--out names another)", out.display());
-    std::fs::create_dir_all(out.join(&file.name)).context(place)?;
-    std::fs::create_dir_all(&cache).context(place)?;
-
-    let interrupts = Interrupts::listen()?;
-    let mut progress = Progress::new();
-    let _lock = lock::FolderLock::take(out, &lock::holder(&file.name), &interrupts, |who| {
-        progress.say(&format!(
-            "{} is in use by {who}; waiting for it, then doing what is left (`runner stop` ends it sooner)",
-            options.out.display()
-        ));
-    })?;
-    control::Mailbox::new(out).clear();
-    remove_leftovers(&out.join(&file.name))?;
+    let (interrupts, mut progress) = (Interrupts::listen()?, Progress::new());
+    let _lock = take_folder(out, &file.name, &interrupts, &mut progress)?;
     let mut store = Store::open(&store_path(out))?;
     if let Some(edit) = edit::edit(&store, file, plan)? {
         progress.say(edit.to_string().trim_end());
@@ -233,6 +221,22 @@ pub fn sweep(file: &ExperimentFile, plan: &[PlannedRun], options: &Options) -> R
         progress.say(&format!("stopped with {left} to go; the same command goes on from here"));
     }
     Ok(outcome)
+}
+
+/// Makes a results folder ready for a sweep and nobody else.
+fn take_folder(out: &Path, sweep: &str, interrupts: &Interrupts, progress: &mut Progress) -> Result<lock::FolderLock> {
+    let place = || format!("cannot write to the results folder `{}` (--out names another)", out.display());
+    std::fs::create_dir_all(out.join(sweep)).context(place)?;
+    std::fs::create_dir_all(cache_path(out)).context(place)?;
+    let lock = lock::FolderLock::take(out, &lock::holder(sweep), interrupts, |who| {
+        progress.say(&format!(
+            "{} is in use by {who}; waiting for it, then doing what is left (`runner stop` ends it sooner)",
+            out.display()
+        ));
+    })?;
+    control::Mailbox::new(out).clear();
+    remove_leftovers(&out.join(sweep))?;
+    Ok(lock)
 }
 
 /// What a sweep starts from.
@@ -388,8 +392,8 @@ fn missing(store: &mut Store, file: &ExperimentFile, plan: &[PlannedRun], out: &
             Some(Status::Running | Status::Failed | Status::Pruned) => store.reset(&run.id)?,
             Some(Status::Pending) | None => {}
         }
-        let attempt = journal::read(&dir, 0)?.records.iter().map(|record| record.attempt).max().unwrap_or(0);
-        tasks.push(Task::new(Rc::new(run.clone()), dir, offset, attempt));
+        let attempts = journal::attempts(&dir)?;
+        tasks.push(Task::new(Rc::new(run.clone()), dir, offset, attempts));
     }
     let reused = seen.len() - tasks.len();
     Ok((tasks, reused))
@@ -401,6 +405,7 @@ fn part_held(store: &Store, tasks: Vec<Task>) -> Result<(Vec<Task>, Vec<Task>)> 
     Ok(tasks.into_iter().partition(|task| held.contains(&task.run.id)))
 }
 
+/// Takes in what a run's journal has beyond the store; returns where it ends.
 fn catch_up(store: &mut Store, run: &str, dir: &Path) -> Result<u64> {
     let offset = store.journal_offset(run)?;
     let tail = journal::read(dir, offset)?;

@@ -7,8 +7,8 @@ use super::{
 };
 use crate::error::{Cause, Context, Error, Result};
 use std::{
-    fs::OpenOptions,
-    io::{BufRead, BufReader, Write},
+    fs::{File, OpenOptions},
+    io::{BufRead, BufReader, Read, Seek, SeekFrom, Write},
     os::unix::process::{CommandExt, ExitStatusExt},
     path::{Path, PathBuf},
     process::{Child, ChildStdin, ChildStdout, Command, ExitStatus, Stdio},
@@ -83,6 +83,7 @@ impl Worker {
         Ok(())
     }
 
+    /// Ends it at once, whatever it is doing.
     pub fn kill(&mut self) {
         let _ = self.child.kill();
     }
@@ -157,8 +158,14 @@ pub fn cause_of_death(status: Option<ExitStatus>, dir: &Path, kernel_killed: boo
 
 /// The lines of a log's last attempt that say something, as far as its last 64 kB hold them.
 fn last_attempt(path: &Path) -> Vec<String> {
-    let bytes = std::fs::read(path).unwrap_or_default();
-    let end = String::from_utf8_lossy(&bytes[bytes.len().saturating_sub(64 << 10)..]).into_owned();
+    const END: u64 = 64 << 10;
+    let mut bytes = Vec::new();
+    let _ = File::open(path).and_then(|mut file| {
+        let size = file.metadata()?.len();
+        file.seek(SeekFrom::Start(size.saturating_sub(END)))?;
+        file.read_to_end(&mut bytes)
+    });
+    let end = String::from_utf8_lossy(&bytes);
     let lines = end.lines().rev().map(str::trim).take_while(|line| !line.starts_with("attempt "));
     let mut lines: Vec<String> = lines.filter(|line| !line.is_empty()).map(str::to_string).collect();
     lines.reverse();

@@ -54,6 +54,7 @@ pub struct Solo<'a> {
 }
 
 impl<'a> Solo<'a> {
+    /// Of a specification and a seed, beside the sweeps of a results folder.
     pub fn new(out: &Path, spec: &'a RunSpec, seed: u64, place: Place) -> Result<Self> {
         let cache = super::cache_path(out);
         std::fs::create_dir_all(&cache).context(|| cache.display().to_string())?;
@@ -198,6 +199,7 @@ impl Numbers {
         Some(format!("{}: {} and {}", place(key), shown(self.0.get(*key)), shown(other.0.get(*key))))
     }
 
+    /// How many numbers were compared.
     pub fn len(&self) -> usize {
         self.0.len()
     }

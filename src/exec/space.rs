@@ -72,6 +72,7 @@ pub struct Space {
 }
 
 impl Space {
+    /// Of the disk that a results folder lies on.
     pub fn new(out: &Path) -> Self {
         Self { out: out.into(), full: None, told: None }
     }

@@ -73,10 +73,12 @@ impl<'a> Steering<'a> {
         Ok(tasks)
     }
 
+    /// Takes a journalled event into account.
     pub fn saw(&mut self, run: &str, event: &Event) {
         self.director.saw(run, event);
     }
 
+    /// Takes into account that a run was given up.
     pub fn failed(&mut self, run: &str) {
         self.director.failed(run);
     }
@@ -125,8 +127,8 @@ impl<'a> Steering<'a> {
         }
         self.pruned.remove(&run.id);
         let dir = self.folder(&run.id);
-        let attempt = journal::read(&dir, 0)?.records.iter().map(|record| record.attempt).max().unwrap_or(0);
-        let mut task = Task::new(run.clone(), dir, desk.store.journal_offset(&run.id)?, attempt);
+        let attempts = journal::attempts(&dir)?;
+        let mut task = Task::new(run.clone(), dir, desk.store.journal_offset(&run.id)?, attempts);
         task.until = order.until;
         Ok(Some(task))
     }

@@ -48,7 +48,8 @@ pub fn worker() -> Result<()> {
             Cause::Environment => assignment.device != "cpu",
             _ => false,
         });
-        let leaving = spoilt || is_tight(&assignment) || worker.stop.load(SeqCst);
+        // Where memory is short, what the allocator keeps of one run would lack the next.
+        let leaving = spoilt || part_of_batch(&assignment).is_some() || worker.stop.load(SeqCst);
         let failure = failure.map(|error| Failure { cause: error.cause, message: error.to_string() });
         worker.notices.tell(&Notice::Ended { failure, leaving })?;
         if leaving {
@@ -153,19 +154,18 @@ impl Worker {
 /// What the coordinator knows of an attempt's origin, and what only its worker does.
 fn origin(job: &Assignment) -> Event {
     let hardware = provenance::hardware(&job.device);
-    let micro_batch = job.micro_batch.filter(|&micro_batch| micro_batch < job.spec.batch_size);
-    Event::Origin(Box::new(Origin { hardware, micro_batch, ..job.origin.clone() }))
+    Event::Origin(Box::new(Origin { hardware, micro_batch: part_of_batch(job), ..job.origin.clone() }))
 }
 
-/// Where memory is short, each run gets a fresh process: what the allocator keeps of one would lack the next.
-fn is_tight(job: &Assignment) -> bool {
-    job.micro_batch.is_some_and(|micro_batch| micro_batch < job.spec.batch_size)
+/// The images of a batch that memory holds at a time, where that is not the whole batch.
+fn part_of_batch(job: &Assignment) -> Option<usize> {
+    job.micro_batch.filter(|&micro_batch| micro_batch < job.spec.batch_size)
 }
 
 fn micro_batch_warning(job: &Assignment) -> Option<String> {
-    let micro_batch = job.micro_batch.filter(|_| is_tight(job))?;
+    let part = part_of_batch(job)?;
     Some(format!(
-        "memory holds {micro_batch} of the {} images of a batch at a time; their gradients are accumulated, but batch \
+        "memory holds {part} of the {} images of a batch at a time; their gradients are accumulated, but batch \
          normalization sees the smaller batch",
         job.spec.batch_size
     ))

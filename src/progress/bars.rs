@@ -8,6 +8,7 @@ use crate::{
 use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
 use std::{collections::BTreeMap, time::Duration};
 
+/// What a terminal shows while a sweep is at work.
 pub struct Bars {
     screen: MultiProgress,
     total: ProgressBar,

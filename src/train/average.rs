@@ -20,6 +20,7 @@ use crate::{
 };
 use gpu::Gpu;
 
+/// An average of a run's weights.
 pub struct Average {
     kind: Kind,
     /// In the order of the model's parameters.
@@ -147,15 +148,18 @@ fn average_name(weight: &Weight) -> String {
 }
 
 impl Trained {
+    /// Puts the trained values back into the model.
     pub fn restore(self, params: &Params) -> Result<()> {
         set(params, &self.0)
     }
 }
 
+/// Every parameter's value, copied.
 pub fn copies(params: &Params) -> Result<Vec<Tensor>> {
     params.iter().map(|weight| Ok(weight.var().as_detached_tensor().copy()?)).collect()
 }
 
+/// Puts values into every parameter, in the order of [`copies`].
 pub fn set(params: &Params, values: &[Tensor]) -> Result<()> {
     params.iter().zip(values).try_for_each(|(weight, value)| Ok(weight.var().set(value)?))
 }

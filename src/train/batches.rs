@@ -79,6 +79,7 @@ fn samples(spec: &RunSpec, split: &Split) -> usize {
     spec.sampler.as_ref().map_or(images, |sampler| sampler.as_dyn().draws(images))
 }
 
+/// The batches of a run's training images.
 #[derive(Clone)]
 pub struct Batches<'a> {
     spec: &'a RunSpec,
@@ -95,6 +96,10 @@ pub struct Batches<'a> {
 }
 
 impl<'a> Batches<'a> {
+    /// With the images on the device where they fit.
+    ///
+    /// # Errors
+    /// The user's, where `drop_last` leaves no batch.
     pub fn new(job: &'a Job<'a>, key: Key) -> Result<Self> {
         let images = Images::new(job.spec, &job.device)?;
         let [train, val] = on_device(job)?;

@@ -31,6 +31,7 @@ struct State {
 impl Folder {
     const STATE: &str = "runner.state";
 
+    /// Of a run's folder; made where it is missing.
     pub fn create(run: &Path) -> Result<Self> {
         let path = run.join("checkpoints");
         std::fs::create_dir_all(&path).context(|| format!("cannot create {}", path.display()))?;
@@ -119,10 +120,12 @@ impl Folder {
         best.into_iter().chain(kept).try_for_each(|path| Stored::read(&path).map(drop))
     }
 
+    /// Writes the selected epoch's weights.
     pub fn save_best(&self, params: &Params, epoch: u32) -> Result<()> {
         write(&self.best(), params, epoch)
     }
 
+    /// Takes the selected epoch's weights into the model.
     pub fn load_best(&self, params: &Params) -> Result<()> {
         read(&self.best(), params)
     }
@@ -136,6 +139,7 @@ impl Folder {
         write(&self.epoch(epoch), params, epoch)
     }
 
+    /// Takes the weights that were kept of an epoch into the model.
     pub fn load_epoch(&self, params: &Params, epoch: u32) -> Result<()> {
         read(&self.epoch(epoch), params)
     }
@@ -150,10 +154,12 @@ impl Folder {
         remove(&self.previous())
     }
 
+    /// Removes what a resume would need, where it is there.
     pub fn remove_last(&self) -> Result<()> {
         remove(&self.last())
     }
 
+    /// Removes the selected epoch's weights, where they are there.
     pub fn remove_best(&self) -> Result<()> {
         remove(&self.best())
     }

@@ -38,6 +38,7 @@ impl Groups {
         Ok(Self { decay_on: spec.weight_decay_on, groups: spec.groups.clone(), layers })
     }
 
+    /// How a parameter is trained: of several groups that name it, the last one counts.
     pub fn of(&self, weight: &Weight) -> Group {
         let matching = || self.groups.iter().rev().filter(|group| weight.matches(&group.pattern));
         let decays = self.decay_on == WeightDecayOn::All || weight.var().dims().len() >= 2;

@@ -9,6 +9,7 @@ use crate::{
     tensor::{DType, Pass, Tensor},
 };
 
+/// The loss and the terms of one run.
 pub struct Objective<'a> {
     spec: &'a RunSpec,
     /// The specification's, its weights made of the training images where it leaves them to these.
@@ -17,6 +18,7 @@ pub struct Objective<'a> {
 }
 
 impl<'a> Objective<'a> {
+    /// With the teacher, where the run has one.
     pub fn new(job: &'a Job<'a>) -> Result<Self> {
         let classes = job.data.classes.len();
         let load = |distill| Teacher::load(distill, job.spec, job.dir, classes, &job.device);

@@ -8,6 +8,7 @@ use crate::{
 };
 use serde::{Deserialize, Serialize};
 
+/// Counts, sums and the best so far.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Progress {
     /// Finished epochs.
@@ -32,6 +33,7 @@ pub struct Progress {
 }
 
 impl Progress {
+    /// Where the schedule stands.
     pub fn clock(&self, steps_per_epoch: u64, epochs: u32) -> Clock<'_> {
         let total_steps = steps_per_epoch * u64::from(epochs);
         Clock { step: self.step, steps_per_epoch, total_steps, history: &self.history }
@@ -48,6 +50,7 @@ impl Progress {
         }
     }
 
+    /// Counts an optimizer step.
     pub fn step_done(&mut self) {
         self.step += 1;
         self.step_in_epoch += 1;
@@ -86,6 +89,7 @@ impl Progress {
         places.into_iter().take(count).map(epoch).collect()
     }
 
+    /// Whether the selected metric has not become better for too long.
     pub fn stopped_early(&self, spec: &RunSpec) -> bool {
         spec.early_stop.as_ref().is_some_and(|stop| self.stale >= stop.patience)
     }

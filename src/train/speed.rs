@@ -33,6 +33,7 @@ pub struct Bench<'a> {
     pub deterministic: bool,
 }
 
+/// What was measured.
 #[derive(Clone, Copy, Debug, serde::Serialize)]
 pub struct Speed {
     /// From the median step; on a GPU, from the median of tens of steps: waiting for each would slow them down.

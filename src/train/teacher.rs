@@ -10,6 +10,7 @@ use crate::{
 use candle_core::Device;
 use std::path::{Path, PathBuf};
 
+/// A trained model whose predictions are learnt.
 pub struct Teacher {
     model: Model,
     /// `(1, 1, 1, channels)`: what brings the student's images to the teacher's normalization.

@@ -29,6 +29,7 @@ pub struct Section {
     pub blocks: Vec<Block>,
 }
 
+/// A piece of the page.
 pub enum Block {
     Text(String),
     List(Vec<String>),
@@ -58,12 +59,14 @@ pub struct Table {
     pub rows: Vec<Row>,
 }
 
+/// A column of a table.
 pub struct Column {
     pub title: String,
     /// Numbers stand to the right, words to the left.
     pub numeric: bool,
 }
 
+/// A row of a table.
 pub struct Row {
     pub cells: Vec<String>,
     /// Shown in bold: the chosen or the best.
@@ -117,6 +120,7 @@ impl Document {
         Ok(Self { title: study.sweep.name.clone(), verdict, notes, sections })
     }
 
+    /// All figures, in the order of the page.
     pub fn figures(&self) -> impl Iterator<Item = &Figure> {
         self.sections.iter().flat_map(|section| &section.blocks).filter_map(|block| match block {
             Block::Figure(figure) => Some(figure),

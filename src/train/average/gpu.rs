@@ -8,6 +8,7 @@ use crate::{
     },
 };
 
+/// Averages and parameters by their places on the device.
 pub struct Gpu {
     averages: Pairs,
     counters: Pairs,
@@ -23,6 +24,7 @@ struct Pairs {
 }
 
 impl Gpu {
+    /// Of these averages, one for each parameter.
     pub fn new(queue: &Queue, values: &[Tensor]) -> Result<Self> {
         let (counters, averages) = (0..values.len()).partition(|&place| values[place].dtype() == DType::I64);
         Ok(Self { averages: Pairs::new(queue, values, averages)?, counters: Pairs::new(queue, values, counters)? })

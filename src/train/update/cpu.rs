@@ -9,16 +9,19 @@ use crate::{
 use candle_core::{CpuStorage, InplaceOp2, Layout};
 use std::sync::Mutex;
 
+/// The slots of every parameter.
 pub struct Cpu {
     /// The values of the slots of each parameter, in the order of its kinds.
     pub slots: Vec<Vec<Vec<f32>>>,
 }
 
 impl Cpu {
+    /// With the slots as they begin.
     pub fn new(states: &[State]) -> Self {
         Self { slots: states.iter().map(|state| state.kinds.iter().map(Slot::fresh).collect()).collect() }
     }
 
+    /// As [`super::Updater::step`].
     pub fn step(&mut self, rule: &OptimizerSpec, states: &mut [State], shared: &Shared) -> Result<()> {
         let (mut scale, mut norm) = (1.0, 1.0);
         if shared.clip_grad_norm.is_some() || rule.as_dyn().needs_gradient_norm() {
@@ -41,6 +44,7 @@ impl Cpu {
     }
 }
 
+/// As [`super::Updater::accumulate`].
 pub fn accumulate(states: &mut [State], gradients: &Gradients) -> Result<()> {
     for state in states {
         let Some(new) = gradients.get(state.weight.var()) else { continue };
@@ -52,6 +56,7 @@ pub fn accumulate(states: &mut [State], gradients: &Gradients) -> Result<()> {
     Ok(())
 }
 
+/// As [`super::Updater::climb`].
 pub fn climb(states: &mut [State], sharpness: Sharpness) -> Result<Before> {
     let scaled = |weight: &Weight, gradient: &Tensor, power: i32| match sharpness.adaptive {
         true => (0..power).try_fold(gradient.clone(), |moved, _| moved * weight.var().as_detached_tensor().abs()?),
@@ -82,6 +87,7 @@ fn gradient_norm(states: &[State], of: impl Fn(&Weight, &Tensor) -> candle_core:
 pub struct Before(Vec<(Weight, Tensor)>);
 
 impl Before {
+    /// Gives the values back.
     pub fn restore(self) -> Result<()> {
         self.0.iter().try_for_each(|(weight, value)| Ok(weight.var().set(value)?))
     }

@@ -42,6 +42,7 @@ pub struct LossScale {
     pub skipped: u64,
 }
 
+/// Every parameter at once, by places on the device.
 pub struct Gpu {
     parameters: Arc<Parameters>,
     /// Parameters that share the numbers of a step.
@@ -118,6 +119,7 @@ impl Gpu {
         Ok(self.queue().view(&self.control)?.into())
     }
 
+    /// As [`super::Updater::scale_losses`].
     pub fn scale_losses(&mut self) -> Result<()> {
         let mut control = CONTROL;
         control[LOSS_SCALE] = FIRST_SCALE;
@@ -126,6 +128,7 @@ impl Gpu {
         Ok(())
     }
 
+    /// As [`super::Updater::scaled`].
     pub fn scaled(&self, loss: &Tensor) -> Result<Tensor> {
         if !self.scales {
             return Ok(loss.clone());
@@ -133,6 +136,7 @@ impl Gpu {
         ops::scale(loss, &self.control.narrow(0, LOSS_SCALE, 1)?)
     }
 
+    /// As [`super::Updater::check`].
     pub fn check(&self) -> Result<Option<LossScale>> {
         let control = self.control.to_vec1::<f32>()?;
         let scale = LossScale { scale: control[LOSS_SCALE], skipped: control[SKIPPED] as u64 };
@@ -150,6 +154,7 @@ impl Gpu {
         Ok(self.scales.then_some(scale))
     }
 
+    /// As [`super::Updater::accumulate`].
     pub fn accumulate(&mut self, states: &mut [State], gradients: &Gradients) -> Result<()> {
         // The new ones that stand on top of others, which live until they are added.
         let mut added: Vec<(usize, Tensor)> = Vec::new();
@@ -184,6 +189,7 @@ impl Gpu {
         Ok(())
     }
 
+    /// As [`super::Updater::step`].
     pub fn step(&mut self, rule: &dyn Optimizer, states: &mut [State], shared: &Shared) -> Result<()> {
         self.gradients.set(self.parameters.many.queue(), addresses(self.queue(), states)?)?;
         if self.scales || shared.clip_grad_norm.is_some() || rule.needs_gradient_norm() {
@@ -240,6 +246,7 @@ impl Gpu {
         Ok(self.queue().launch(kernel, DType::F32, Grid::blocks([1, 1], [256, 1]), arguments)?)
     }
 
+    /// As [`super::Updater::climb`].
     pub fn climb(&mut self, states: &mut [State], sharpness: Sharpness) -> Result<Before> {
         self.gradients.set(self.parameters.many.queue(), addresses(self.queue(), states)?)?;
         let sums = self.squares(sharpness.adaptive)?;
@@ -274,6 +281,7 @@ impl Gpu {
         self.scales.then(|| Array::of_tensor(SCALE_NAME, &self.control)).transpose()
     }
 
+    /// Takes the slots back, and the state of loss scaling where a checkpoint has it.
     pub fn restore(&mut self, states: &[State], values: Vec<Vec<Vec<f32>>>, stored: &Stored) -> Result<()> {
         self.slots = slot_rooms(self.many(), states, values)?;
         if self.scales && stored.shape(SCALE_NAME) == Some(&[CONTROL.len()]) {
@@ -300,6 +308,7 @@ pub struct Before {
 }
 
 impl Before {
+    /// Gives the values back.
     pub fn restore(self) -> Result<()> {
         let Parameters { many, column, .. } = &*self.parameters;
         Ok(many.launch("copy_many", many.all(), args![column, &self.rooms.column])?)
