@@ -4,7 +4,7 @@ use super::{cache_path, lock::FolderLock, run_folders, solo, space, store_path};
 use crate::{
     error::{Context, Result},
     progress::Progress,
-    spec::{Keep, Mode, RunSpec},
+    spec::{Keep, RunSpec},
     store::{Run, Status, Store},
 };
 use std::{
@@ -218,6 +218,6 @@ impl Budget {
 fn merit(run: &Run) -> Option<(f64, String)> {
     let spec: RunSpec = toml::from_str(&run.spec).ok()?;
     let value = *run.summary.get(&spec.select.metric)?;
-    let loss = if spec.select.mode == Mode::Max { -value } else { value };
+    let loss = spec.select.loss(value);
     Some((loss, format!("{} {value:.4}", spec.select.metric)))
 }

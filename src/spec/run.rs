@@ -223,6 +223,16 @@ impl Default for Select {
     }
 }
 
+impl Select {
+    /// A value of the metric as a loss: smaller is better.
+    pub fn loss(&self, value: f64) -> f64 {
+        match self.mode {
+            Mode::Max => -value,
+            Mode::Min => value,
+        }
+    }
+}
+
 /// Which direction is better.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]

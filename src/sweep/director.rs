@@ -13,7 +13,7 @@ use crate::{
     error::{Cause, Result},
     event::{Event, Split},
     prune::Pruner,
-    spec::{ExperimentFile, Mode, Sample, Select},
+    spec::{ExperimentFile, Sample, Select},
 };
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -82,9 +82,9 @@ impl Seen {
 /// gives up; each is replaced by one drawn at random.
 const UNFIT: u64 = 20;
 
-/// A metric's value as a loss.
+/// A metric's value as a loss, the worst one where there is none.
 fn loss(select: &Select, value: f64) -> f64 {
-    let loss = if select.mode == Mode::Max { -value } else { value };
+    let loss = select.loss(value);
     if loss.is_nan() { f64::INFINITY } else { loss }
 }
 
@@ -95,8 +95,7 @@ impl<'a> Director<'a> {
         let trials = planner.known(decided)?;
         let (runs, seen, dropped, losses, news, exhausted) = Default::default();
         let mut director = Self { file, planner, trials, runs, seen, dropped, losses, news, exhausted };
-        let all: Vec<Rc<PlannedRun>> =
-            director.trials.iter().flat_map(|trial| trial.runs.iter().chain(&trial.rest)).cloned().collect();
+        let all: Vec<Rc<PlannedRun>> = director.trials.iter().flat_map(Trial::planned).cloned().collect();
         all.into_iter().for_each(|run| director.enrol(run));
         Ok(director)
     }
@@ -278,7 +277,7 @@ impl<'a> Director<'a> {
             let search = self.planner.search(experiment, space)?;
             self.news.push(Decided { experiment: self.file.experiments[experiment].name.clone(), search, sample });
         }
-        trial.runs.iter().chain(&trial.rest).cloned().for_each(|run| self.enrol(run));
+        trial.planned().cloned().for_each(|run| self.enrol(run));
         self.trials.push(trial);
         Ok(true)
     }

@@ -68,7 +68,7 @@ impl Director<'_> {
         let whole = |index: &usize| {
             let trial = &self.trials[*index];
             let over = |run: &Rc<PlannedRun>| self.seen.get(&run.id).is_some_and(|seen| seen.finished.is_some());
-            trial.runs.iter().chain(&trial.rest).all(over)
+            trial.planned().all(over)
         };
         (0..self.trials.len()).filter(whole).collect()
     }
@@ -77,7 +77,7 @@ impl Director<'_> {
     fn seeds_of(&self, index: usize) -> Vec<u64> {
         let mut seeds: Vec<u64> = Vec::new();
         let trial = &self.trials[index];
-        trial.runs.iter().chain(&trial.rest).for_each(|run| {
+        trial.planned().for_each(|run| {
             if !seeds.contains(&run.seed) {
                 seeds.push(run.seed);
             }
@@ -103,7 +103,7 @@ impl Director<'_> {
         let own = self.seeds_of(index);
         let extra = (0..).filter(|seed| !own.contains(seed)).take(count.saturating_sub(own.len()));
         let trial = &self.trials[index];
-        let mut runs: Vec<Rc<PlannedRun>> = trial.runs.iter().chain(&trial.rest).cloned().collect();
+        let mut runs: Vec<Rc<PlannedRun>> = trial.planned().cloned().collect();
         let folds: Vec<Rc<PlannedRun>> = runs.iter().filter(|run| run.seed == own[0]).cloned().collect();
         for seed in extra {
             if !self.trials[index].extra.iter().any(|run| run.seed == seed) {

@@ -25,6 +25,13 @@ pub struct Trial {
     pub granted: usize,
 }
 
+impl Trial {
+    /// Its runs on the file's seeds.
+    pub fn planned(&self) -> impl Iterator<Item = &Rc<PlannedRun>> {
+        self.runs.iter().chain(&self.rest)
+    }
+}
+
 /// A point that a search decided on in an earlier command.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Decided {

@@ -4,7 +4,7 @@ use crate::{
     error::{Error, Result},
     event::Values,
     schedule::Clock,
-    spec::{Mode, RunSpec},
+    spec::RunSpec,
 };
 use serde::{Deserialize, Serialize};
 
@@ -104,8 +104,5 @@ pub fn selected(spec: &RunSpec, values: &Values) -> Result<f64> {
             values.keys().cloned().collect::<Vec<_>>().join(", ")
         ))
     })?;
-    Ok(match spec.select.mode {
-        Mode::Max => -value,
-        Mode::Min => *value,
-    })
+    Ok(spec.select.loss(*value))
 }

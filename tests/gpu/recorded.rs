@@ -65,6 +65,21 @@ fn vit_tiny_with_drops() {
     assert!(asked.iter().any(|asked| asked.replays == 1));
 }
 
+/// The device makes a batch's images in front of the recording: in one launch, whatever becomes of them, and one to mix them.
+#[test]
+fn augmented_images_are_two_launches() {
+    let augment = json!([
+        { "random_horizontal_flip": {} },
+        { "random_rotation": { "degrees": 20 } },
+        { "color_jitter": { "brightness": 0.5, "hue": 0.3 } },
+        { "mixup": { "alpha": 0.2 } },
+    ]);
+    let works = |asked: &[Asked]| asked.iter().rfind(|asked| asked.replays == 1).unwrap().works;
+    let (_, plain) = trained("mobilenetv3_small_100", "f32", &recipe(json!({})), Some(Records::Well));
+    let (_, augmented) = same("mobilenetv3_small_100", "f32", recipe(json!({ "augment": augment })), Records::Well);
+    assert_eq!(works(&augmented), works(&plain) + 1);
+}
+
 /// What cannot be recorded is done as ever.
 #[test]
 fn other_losses_are_not_recorded() {
