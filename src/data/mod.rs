@@ -102,7 +102,8 @@ pub struct Decode {
 }
 
 /// What [`open`] is busy with.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Progress {
     /// Reading files to see whether their contents changed.
     Reading { done: usize, total: usize },

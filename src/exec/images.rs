@@ -1,12 +1,14 @@
 //! The images of runs: what a worker keeps open from one run to the next, and what a run's fold, subset and synthesizer
 //! make of a data set.
 
-use super::protocol::Assignment;
+use super::{devices, protocol::Assignment};
 use crate::{
     data::{self, Dataset, Decode},
     error::{Error, Result},
     spec::RunSpec,
-    sweep, synthesize,
+    sweep,
+    synthesize::{self, On},
+    tensor::Device,
 };
 use std::{path::Path, sync::Arc};
 
@@ -18,11 +20,11 @@ pub struct Open {
 }
 
 impl Open {
-    /// The images of a run.
+    /// The images of a run on this device.
     ///
     /// # Errors
     /// Also when they are others than those the run was planned with, of which its id speaks.
-    pub fn of(&mut self, job: &Assignment) -> Result<Arc<Dataset>> {
+    pub fn of(&mut self, job: &Assignment, device: &Device) -> Result<Arc<Dataset>> {
         let whole = keep(&mut self.whole, source_key(&job.spec)?, || {
             data::open(&job.spec.data, decode(&job.spec), &job.cache, &|_| ()).map(Arc::new)
         })?;
@@ -30,7 +32,8 @@ impl Open {
             let what = "the images have changed since the sweep was planned; the same command plans it anew";
             return Err(Error::user(what));
         }
-        keep(&mut self.cut, data_key(&job.spec)?, || cut(&whole, &job.spec, &job.cache, &|_| ()))
+        let on = On::of(device)?;
+        keep(&mut self.cut, data_key(&job.spec)?, || cut(&whole, &job.spec, &job.cache, &on, &|_| ()))
     }
 }
 
@@ -50,15 +53,24 @@ fn keep(
 }
 
 /// A run's images: what its fold and subset leave of its data set, decoded, and what is synthesized from the training
-/// images among that.
-pub fn open(spec: &RunSpec, cache: &Path, progress: &(dyn Fn(data::Progress) + Sync)) -> Result<Arc<Dataset>> {
-    cut(&Arc::new(data::open(&spec.data, decode(spec), cache, progress)?), spec, cache, progress)
+/// images among that, on the device of this name.
+pub fn open(
+    spec: &RunSpec,
+    cache: &Path,
+    device: &str,
+    progress: &(dyn Fn(data::Progress) + Sync),
+) -> Result<Arc<Dataset>> {
+    let whole = Arc::new(data::open(&spec.data, decode(spec), cache, progress)?);
+    let name = device.to_string();
+    let on = if device == "cpu" { On::Cpu } else { On::Gpu(Box::new(move || devices::open(&name))) };
+    cut(&whole, spec, cache, &on, progress)
 }
 
 fn cut(
     whole: &Arc<Dataset>,
     spec: &RunSpec,
     cache: &Path,
+    on: &On,
     progress: &(dyn Fn(data::Progress) + Sync),
 ) -> Result<Arc<Dataset>> {
     if spec.fold.is_none() && spec.subset.is_none() && spec.synthesize.is_none() {
@@ -66,7 +78,7 @@ fn cut(
     }
     let mut data = whole.cut(spec.fold.as_ref(), spec.subset.as_ref())?;
     if let Some(synthesizer) = &spec.synthesize {
-        synthesize::add(&mut data, synthesizer, decode(spec), cache, progress)?;
+        synthesize::add(&mut data, synthesizer, decode(spec), cache, on, progress)?;
     }
     Ok(Arc::new(data))
 }

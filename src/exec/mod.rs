@@ -199,8 +199,9 @@ pub fn sweep(file: &ExperimentFile, plan: &[PlannedRun], options: &Options) -> R
         progress.say(line);
     }
     let figures = out.join(&file.name).join("figures");
+    let whole = devices::Place { device: devices[0].clone(), threads: devices::cores() };
     space::Space::new(out).patiently(&mut progress, &interrupts, |progress| {
-        prepare::prepare(tasks.iter().map(|task| &*task.run), &cache, &figures, progress, &interrupts)
+        prepare::prepare(tasks.iter().map(|task| &*task.run), out, &figures, &whole, progress, &interrupts)
     })?;
 
     if let Some(why) = devices::why_cpu(&options.devices) {
@@ -209,7 +210,7 @@ pub fn sweep(file: &ExperimentFile, plan: &[PlannedRun], options: &Options) -> R
     progress.say(price.to_string().trim_end());
     let disk = file.sweep.disk.map(|bytes| clean::Budget::new(&file.name, out, bytes));
     let (tasks, followers) = match file.sweep.share_prefix && steering.is_none() {
-        true => prefix::arrange(tasks, &cache)?,
+        true => prefix::arrange(tasks, &cache, &devices[0])?,
         false => (tasks, Vec::new()),
     };
     let work = Work { tasks, followers, held, steering, disk };

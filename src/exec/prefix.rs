@@ -17,8 +17,9 @@ pub struct Follower {
     pub task: Task,
 }
 
-/// Finds runs that begin alike among those that have not begun. Leaders get the epoch at which they pause.
-pub fn arrange(tasks: Vec<Task>, cache: &Path) -> Result<(Vec<Task>, Vec<Follower>)> {
+/// Finds runs that begin alike among those that have not begun, for devices of this kind. Leaders get the epoch at which
+/// they pause.
+pub fn arrange(tasks: Vec<Task>, cache: &Path, device: &str) -> Result<(Vec<Task>, Vec<Follower>)> {
     let mut groups = BTreeMap::<(u64, String), Vec<usize>>::new();
     for (index, task) in tasks.iter().enumerate().filter(|(_, task)| task.offset == 0) {
         groups.entry((task.run.seed, trunk(&task.run.spec)?)).or_default().push(index);
@@ -27,7 +28,7 @@ pub fn arrange(tasks: Vec<Task>, cache: &Path) -> Result<(Vec<Task>, Vec<Followe
     let mut follows = BTreeMap::<usize, (usize, u32)>::new();
     for group in groups.into_values().filter(|group| group.len() > 1) {
         let leader = group[0];
-        if let Some((epoch, others)) = branch_point(&tasks, &group, cache)? {
+        if let Some((epoch, others)) = branch_point(&tasks, &group, cache, device)? {
             follows.extend(others.into_iter().map(|other| (other, (leader, epoch))));
         }
     }
@@ -46,9 +47,9 @@ pub fn arrange(tasks: Vec<Task>, cache: &Path) -> Result<(Vec<Task>, Vec<Followe
 }
 
 /// The epoch at which branching from a group's first run saves most, and who then follows it.
-fn branch_point(tasks: &[Task], group: &[usize], cache: &Path) -> Result<Option<(u32, Vec<usize>)>> {
+fn branch_point(tasks: &[Task], group: &[usize], cache: &Path, device: &str) -> Result<Option<(u32, Vec<usize>)>> {
     let first = &tasks[group[0]].run.spec;
-    let data = images::open(first, cache, &|_| ())?;
+    let data = images::open(first, cache, device, &|_| ())?;
     let common: Vec<(usize, u32)> =
         group[1..].iter().map(|&other| (other, common_epochs(first, &tasks[other].run.spec, &data))).collect();
     let followers = |epoch: u32| common.iter().filter(move |(_, common)| *common >= epoch).map(|(other, _)| *other);

@@ -1,7 +1,8 @@
 //! What coordinator and worker say to each other: one JSON object a line, orders on the worker's standard input, notices
 //! on its standard output. What happens in a run goes through its journal, not through here.
 
-use crate::{error::Cause, event::Origin, spec::RunSpec};
+use super::prepare::Task;
+use crate::{data::Progress, error::Cause, event::Origin, spec::RunSpec};
 use serde::{Deserialize, Serialize};
 use std::path::PathBuf;
 
@@ -10,6 +11,8 @@ use std::path::PathBuf;
 #[serde(rename_all = "snake_case")]
 pub enum Order {
     Run(Box<Assignment>),
+    /// Images to make; then leave.
+    Prepare(Box<Task>),
     /// Checkpoint, then leave.
     Stop,
 }
@@ -42,6 +45,8 @@ pub struct Assignment {
 pub enum Notice {
     /// The run's journal has new lines.
     Grew,
+    /// How far the images are.
+    Preparing(Progress),
     /// The most bytes of its GPU's memory that the run has held so far, after a whole epoch.
     Held(u64),
     /// The attempt is over; without a failure the run is complete, or has come as far as it was asked to. A worker that is leaving takes no other run.

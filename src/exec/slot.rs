@@ -2,6 +2,7 @@
 
 use super::{
     devices::Place,
+    prepare::Task,
     protocol::{Assignment, Notice, Order},
     worker::LOG,
 };
@@ -66,6 +67,11 @@ impl Worker {
     /// Hands over a run. A worker that cannot take it is about to be reported as gone.
     pub fn run(&mut self, assignment: Assignment) -> Result<()> {
         self.order(&Order::Run(Box::new(assignment)))
+    }
+
+    /// Hands over images to make. A worker that cannot take them is about to be reported as gone.
+    pub fn prepare(&mut self, task: Task) -> Result<()> {
+        self.order(&Order::Prepare(Box::new(task)))
     }
 
     /// Asks for a checkpoint and to leave.

@@ -26,7 +26,7 @@ use std::{
 pub const PREFIX: &str = ".scratch-";
 
 /// How long a worker may take to leave.
-const GRACE: Duration = Duration::from_secs(20);
+pub const GRACE: Duration = Duration::from_secs(20);
 
 /// What is asked of an attempt after a record.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -133,7 +133,7 @@ impl<'a> Solo<'a> {
 /// How an attempt ended, where a message says that it has: with what failure, or none.
 fn ended(message: Message, worker: &mut Worker, dir: &Path) -> Option<Option<Failure>> {
     match message.notice {
-        Some(Notice::Grew | Notice::Held(_)) => None,
+        Some(Notice::Grew | Notice::Held(_) | Notice::Preparing(_)) => None,
         Some(Notice::Ended { failure, .. }) => Some(failure),
         None => {
             let (cause, message) = cause_of_death(worker.wait(GRACE), dir, false);

@@ -2,7 +2,7 @@
 //! pool between them, and leaves when its coordinator does.
 
 use super::{
-    devices, images, journal, memory,
+    devices, images, journal, memory, prepare,
     protocol::{Assignment, Failure, Notice, Order},
     provenance, signals,
 };
@@ -39,17 +39,12 @@ pub fn worker() -> Result<()> {
     let stop = signals::stop_flag()?;
     let orders = listen(stop.clone());
     let mut worker = Worker { notices, stop, images: images::Open::default(), pool: None, device: None };
-    for assignment in orders {
-        let failure = worker.take(&assignment).err();
-        // What ran out of memory or panicked may have left anything behind: the slot gets a fresh process.
-        let spoilt = failure.as_ref().is_some_and(|error| match error.cause {
-            Cause::OutOfMemory | Cause::Bug => true,
-            // A GPU that has failed once answers this process no more.
-            Cause::Environment => assignment.device != "cpu",
-            _ => false,
-        });
-        // Where memory is short, what the allocator keeps of one run would lack the next.
-        let leaving = spoilt || part_of_batch(&assignment).is_some() || worker.stop.load(SeqCst);
+    for order in orders {
+        let (failure, leaving) = match order {
+            Order::Run(assignment) => worker.run(&assignment),
+            Order::Prepare(task) => (worker.prepare(&task).err(), true),
+            Order::Stop => break,
+        };
         let failure = failure.map(|error| Failure { cause: error.cause, message: error.to_string() });
         worker.notices.tell(&Notice::Ended { failure, leaving })?;
         if leaving {
@@ -68,7 +63,31 @@ struct Worker {
 }
 
 impl Worker {
-    /// One attempt at one run.
+    /// One attempt at one run. Returns what it failed by, and whether this process has to leave.
+    fn run(&mut self, assignment: &Assignment) -> (Option<Error>, bool) {
+        let failure = self.take(assignment).err();
+        // What ran out of memory or panicked may have left anything behind: the slot gets a fresh process.
+        let spoilt = failure.as_ref().is_some_and(|error| match error.cause {
+            Cause::OutOfMemory | Cause::Bug => true,
+            // A GPU that has failed once answers this process no more.
+            Cause::Environment => assignment.device != "cpu",
+            _ => false,
+        });
+        // Where memory is short, what the allocator keeps of one run would lack the next.
+        (failure, spoilt || part_of_batch(assignment).is_some() || self.stop.load(SeqCst))
+    }
+
+    /// Images that networks make.
+    fn prepare(&mut self, task: &prepare::Task) -> Result<()> {
+        let tell = |news| {
+            // The coordinator is gone, and the stop flag on its way.
+            let _ = self.notices.tell(&Notice::Preparing(news));
+        };
+        catch_unwind(AssertUnwindSafe(|| task.run(&tell)))
+            .unwrap_or_else(|panic| Err(Error::bug(panic_message("preparing images", &*panic))))
+    }
+
+    /// The same, but for what becomes of the process.
     fn take(&mut self, job: &Assignment) -> Result<()> {
         redirect_output(&job.dir.join(LOG))?;
         let (process, device, threads) = (std::process::id(), &job.device, job.threads);
@@ -78,7 +97,7 @@ impl Worker {
         safetensors::remove_unfinished(&job.dir.join("checkpoints"))?;
         let result = match catch_unwind(AssertUnwindSafe(|| self.train(job, &mut journal))) {
             Ok(result) => result,
-            Err(panic) => Err(Error::bug(panic_message(&*panic))),
+            Err(panic) => Err(Error::bug(panic_message("training", &*panic))),
         };
         if let Err(error) = &result {
             log(format_args!("error: {error}"));
@@ -93,7 +112,7 @@ impl Worker {
     fn train(&mut self, assignment: &Assignment, journal: &mut journal::Writer) -> Result<()> {
         self.open_pool(assignment.threads)?;
         let device = self.open_device(&assignment.device)?;
-        let data = self.images.of(assignment)?;
+        let data = self.images.of(assignment, &device)?;
         // Behind it: images that are no longer needed have left the device.
         gpu::share(&device, assignment.sharers)?;
         let Some((_, pool)) = &self.pool else { return Err(Error::bug("a worker without threads")) };
@@ -171,9 +190,9 @@ fn micro_batch_warning(job: &Assignment) -> Option<String> {
     ))
 }
 
-fn panic_message(panic: &(dyn std::any::Any + Send)) -> String {
+fn panic_message(what: &str, panic: &(dyn std::any::Any + Send)) -> String {
     let text = panic.downcast_ref::<&str>().copied().or_else(|| panic.downcast_ref::<String>().map(String::as_str));
-    format!("training panicked: {}", text.unwrap_or("no message"))
+    format!("{what} panicked: {}", text.unwrap_or("no message"))
 }
 
 /// The line to the coordinator.
@@ -224,17 +243,17 @@ fn leave_with_parent() {
 }
 
 /// Hears orders on a thread of its own, so that a stop reaches a run at work.
-fn listen(stop: Arc<AtomicBool>) -> mpsc::Receiver<Box<Assignment>> {
+fn listen(stop: Arc<AtomicBool>) -> mpsc::Receiver<Order> {
     let (sender, orders) = mpsc::channel();
     std::thread::spawn(move || {
         for line in std::io::stdin().lock().lines().map_while(std::io::Result::ok) {
             match serde_json::from_str(&line) {
-                Ok(Order::Run(assignment)) => {
-                    if sender.send(assignment).is_err() {
+                Ok(Order::Stop) => stop.store(true, SeqCst),
+                Ok(order) => {
+                    if sender.send(order).is_err() {
                         break;
                     }
                 }
-                Ok(Order::Stop) => stop.store(true, SeqCst),
                 Err(error) => log(format_args!("order not understood: {error}: {line}")),
             }
         }

@@ -1,7 +1,29 @@
 //! What a rule sees of the parameters on a GPU.
 
-use crate::tensor::gpu::{Arg, Column, Many, Part, Queue};
-use candle_core::Result;
+use crate::tensor::gpu::{Arg, Column, Many, Part, Queue, Rooms};
+use candle_core::{Device, Result};
+
+/// The numbers of a step that only the device knows: `Control` of `gradients.cuh`. At first nothing is scaled or skipped.
+pub const CONTROL: [f32; 8] = [1.0, 0.0, 1.0, 1.0, 0.0, 0.0, 0.0, 0.0];
+
+/// Room for the slots of each parameter: the first of each, the second of each, and so on; empty where one has fewer than
+/// the others.
+pub fn slot_rooms(many: &Many, device: &Device, mut values: Vec<Vec<Vec<f32>>>) -> Result<Rooms> {
+    let mut arrays = Vec::new();
+    for kind in 0..values.iter().map(Vec::len).max().unwrap_or(0) {
+        arrays.extend(values.iter_mut().map(|slots| slots.get_mut(kind).map(std::mem::take).unwrap_or_default()));
+    }
+    Rooms::of(many, device, &arrays)
+}
+
+/// The slots of each parameter, of which there are as many as `counts` says, after the work asked for so far.
+pub fn read_slots(rooms: &Rooms, counts: &[usize]) -> Result<Vec<Vec<Vec<f32>>>> {
+    let mut values = rooms.read()?;
+    let mut slots = |place: usize, count: usize| -> Vec<Vec<f32>> {
+        (0..count).map(|kind| std::mem::take(&mut values[kind * counts.len() + place])).collect()
+    };
+    Ok(counts.iter().enumerate().map(|(place, &count)| slots(place, count)).collect())
+}
 
 /// Parameters that a rule updates together: they share the numbers of a step, and their shapes the rule's
 /// [`Optimizer::matrix`](super::Optimizer::matrix).

@@ -4,7 +4,7 @@
 mod blocks;
 mod gpu;
 
-pub use gpu::Tensors;
+pub use gpu::{CONTROL, Tensors, read_slots, slot_rooms};
 
 use blocks::{BLOCK, elementwise, norm, vectorized};
 use candle_core::Result as Candle;

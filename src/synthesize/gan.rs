@@ -6,12 +6,12 @@ pub mod spectral;
 mod training;
 
 use super::{Sink, Synthesizer, Training};
-use crate::error::Result;
+use crate::error::{Cause, Error, Result};
 use diff_augment::Policy;
 use garde::Validate;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
-pub use training::{Losses, Trainer};
+pub use training::{Played, Trainer};
 
 /// Images made by a class-conditional generative adversarial network that is trained on the training images.
 ///
@@ -135,11 +135,28 @@ impl Synthesizer for Gan {
         super::json(&Self { share: None, ..self.clone() })
     }
 
+    fn on_device(&self) -> bool {
+        true
+    }
+
     fn make(&self, training: &Training, sink: &mut Sink) -> Result<()> {
+        self.train_and_paint(training, sink).map_err(|error| match error.cause {
+            Cause::OutOfMemory => Error::new(
+                error.cause,
+                format!("synthesize.gan: {error}; a smaller `batch_size` or `width` takes less memory"),
+            ),
+            _ => error,
+        })
+    }
+}
+
+impl Gan {
+    fn train_and_paint(&self, training: &Training, sink: &mut Sink) -> Result<()> {
         // Neither the number nor the class of the images changes the networks.
         let recipe = super::json(&Self { images: 1, share: None, label: None, ..self.clone() })?;
-        let mut trainer = Trainer::new(self, training.split, training.classes.len())?;
-        trainer.train(training, &training.file(&recipe, "safetensors"))?;
+        let checkpoint = training.file(&training.by_device(recipe), "safetensors");
+        let mut trainer = Trainer::new(self, training.split, training.classes.len(), &training.device()?)?;
+        trainer.train(training, &checkpoint)?;
         trainer.paint(training, sink)
     }
 }

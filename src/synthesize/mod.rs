@@ -1,7 +1,7 @@
 //! Images that are made from the training images and mixed into training: never into validation.
 //!
-//! What was made is kept under `synthesized/` of the cache, for each training split, decode setting and specification:
-//! made once, shared by every run and process, found again after an interruption.
+//! What was made is kept under `synthesized/` of the cache, for each training split, decode setting and specification, and
+//! apart where a GPU made it: made once, shared by every run and process, found again after an interruption.
 
 mod grid;
 
@@ -12,7 +12,7 @@ use crate::{
         resize::resize,
     },
     error::{Context, Error, Result, nearest},
-    tensor::{Image, safetensors},
+    tensor::{Device, Image, gpu::Queue, safetensors},
 };
 pub use grid::sample_sheet;
 use serde::Serialize;
@@ -42,7 +42,13 @@ pub trait Synthesizer: Send + Sync {
     /// All parameters that decide what is made, as JSON.
     fn recipe(&self) -> Result<String>;
 
-    /// Makes the images, in order; what they show depends on `training` and the parameters alone.
+    /// Whether [`Training::device`] computes the images: a GPU's are others than the CPU's.
+    fn on_device(&self) -> bool {
+        false
+    }
+
+    /// Makes the images, in order; what they show depends on `training` and the parameters alone, and on a GPU on its
+    /// model and libraries.
     fn make(&self, training: &Training, sink: &mut Sink) -> Result<()>;
 }
 
@@ -54,11 +60,30 @@ crate::components! {
     }
 }
 
+/// The device for what networks make.
+pub enum On {
+    Cpu,
+    /// Opened only where there is something to make.
+    Gpu(Box<dyn Fn() -> Result<Device> + Send + Sync>),
+}
+
+impl On {
+    /// A device that is open.
+    pub fn of(device: &Device) -> Result<Self> {
+        let device = device.clone();
+        Ok(match Queue::of_device(&device)? {
+            None => Self::Cpu,
+            Some(_) => Self::Gpu(Box::new(move || Ok(device.clone()))),
+        })
+    }
+}
+
 /// What a synthesizer may look at and where it may keep what it has so far.
 pub struct Training<'a> {
     pub split: &'a Split,
     pub classes: &'a [String],
     pub progress: &'a (dyn Fn(Progress) + Sync),
+    on: &'a On,
     folder: PathBuf,
     /// Hash of the images, names and classes of the split.
     identity: String,
@@ -70,12 +95,29 @@ impl<'a> Training<'a> {
         data: &'a Dataset,
         interpolation: Interpolation,
         folder: &Path,
+        on: &'a On,
         progress: &'a (dyn Fn(Progress) + Sync),
     ) -> Result<Self> {
         let split = &data.train;
         let items: Vec<_> = split.items.iter().take(split.real()).map(|item| (&item.name, item.target)).collect();
         let identity = json(&(VERSION, &data.fingerprint, &data.classes, split.size, interpolation, items))?;
-        Ok(Self { split, classes: &data.classes, progress, folder: folder.into(), identity: hash(&identity) })
+        Ok(Self { split, classes: &data.classes, progress, on, folder: folder.into(), identity: hash(&identity) })
+    }
+
+    /// Opens the device.
+    pub fn device(&self) -> Result<Device> {
+        match self.on {
+            On::Cpu => Ok(Device::Cpu),
+            On::Gpu(open) => open(),
+        }
+    }
+
+    /// A recipe that says too what kind of device it is made on.
+    pub fn by_device(&self, recipe: String) -> String {
+        match self.on {
+            On::Cpu => recipe,
+            On::Gpu(_) => format!("{recipe} on a GPU"),
+        }
     }
 
     /// The file that holds what `recipe` makes of this split.
@@ -95,11 +137,12 @@ pub fn add(
     spec: &SynthesizerSpec,
     decode: Decode,
     cache: &Path,
+    on: &On,
     progress: &(dyn Fn(Progress) + Sync),
 ) -> Result<()> {
     let folder = cache.join("synthesized");
     fs::create_dir_all(&folder).context(|| folder.display().to_string())?;
-    let training = Training::new(data, decode.interpolation, &folder, progress)?;
+    let training = Training::new(data, decode.interpolation, &folder, on, progress)?;
     let images = open(spec, &training, decode)?;
     let name = |index: usize| format!("{}/{index:06}", spec.name());
     let item = |index| Item { name: name(index), target: images.target(index), group: None };
@@ -116,7 +159,9 @@ fn per_epoch(spec: &dyn Synthesizer, real: usize) -> usize {
 
 fn open(spec: &SynthesizerSpec, training: &Training, decode: Decode) -> Result<Appended> {
     let (synthesizer, size) = (spec.as_dyn(), decode.size);
-    let path = training.file(&format!("{}{}", spec.name(), synthesizer.recipe()?), "images");
+    let recipe = format!("{}{}", spec.name(), synthesizer.recipe()?);
+    let recipe = if synthesizer.on_device() { training.by_device(recipe) } else { recipe };
+    let path = training.file(&recipe, "images");
     let count = synthesizer.count();
     if let Some(images) = Appended::open(&path, size, count) {
         return Ok(images);

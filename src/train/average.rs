@@ -1,8 +1,6 @@
 //! Averages of the weights: exponential, as timm's `ModelEmaV3` (buffers are averaged too, counters copied), or the plain
 //! mean over epochs, as torch's `AveragedModel` (buffers are copied and batch normalization's statistics taken anew).
 
-mod gpu;
-
 use super::{ahead::ahead, batches::Batches};
 use crate::{
     backbone::Model,
@@ -13,12 +11,11 @@ use crate::{
     },
     tensor::{
         DType, Key, Params, Pass, Tensor, Weight,
-        gpu::Queue,
+        gpu::{Averages, Queue},
         ops::untracked,
         safetensors::{Array, Stored},
     },
 };
-use gpu::Gpu;
 
 /// An average of a run's weights.
 pub struct Average {
@@ -26,7 +23,7 @@ pub struct Average {
     /// In the order of the model's parameters.
     values: Vec<Tensor>,
     /// Made at the first step on a GPU.
-    gpu: Option<Gpu>,
+    gpu: Option<Averages>,
 }
 
 enum Kind {
@@ -58,9 +55,10 @@ impl Average {
         if let Some(queue) = self.values.first().map(Queue::of).transpose()?.flatten() {
             let gpu = match &mut self.gpu {
                 Some(gpu) => gpu,
-                none => none.insert(Gpu::new(&queue, &self.values)?),
+                none => none.insert(Averages::new(&queue, &self.values)?),
             };
-            return gpu.average(&self.values, params, keep);
+            let news: Vec<&Tensor> = params.iter().map(|weight| weight.var().as_tensor()).collect();
+            return Ok(gpu.follow(&self.values, &news, keep)?);
         }
         for (value, weight) in self.values.iter_mut().zip(params.iter()) {
             let new = weight.var().as_detached_tensor();

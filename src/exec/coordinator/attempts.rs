@@ -21,6 +21,8 @@ impl Coordinator<'_> {
         let Some(index) = self.slots.iter().position(from) else { return Ok(()) };
         match message.notice {
             Some(Notice::Grew) => self.ingest(index),
+            // Said of images alone, which are made before there are runs.
+            Some(Notice::Preparing(_)) => Ok(()),
             Some(Notice::Held(bytes)) => {
                 self.measure_on_device(index, bytes);
                 Ok(())

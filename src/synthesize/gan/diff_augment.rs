@@ -3,9 +3,13 @@
 
 use crate::{
     error::Result,
-    tensor::{Rng, Tensor},
+    tensor::{
+        DType, Rng, Tensor,
+        gpu::{Array, Grid, Queue, View, args},
+        ops::{Given, Gradient, Known, Op, apply1},
+    },
 };
-use candle_core::{CpuStorage, CustomOp1, Layout, Result as Candle, Shape, bail};
+use candle_core::{Result as Candle, Shape, bail};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -82,53 +86,76 @@ impl Change {
     }
 }
 
-/// `images (N, H, W, 3)` after one change each.
+/// `images (N, H, W, 3)`, f32, after one change each.
 pub fn diff_augment(images: &Tensor, changes: Vec<Change>) -> Result<Tensor> {
-    Ok(images.contiguous()?.apply_op1(DiffAugment(changes))?)
+    Ok(apply1(DiffAugment(changes), images)?)
 }
 
 struct DiffAugment(Vec<Change>);
 
 impl DiffAugment {
-    /// Applies `one` to each image of a batch.
-    fn each(
-        &self,
-        shape: &Shape,
-        values: &[f32],
-        one: impl Fn(&Change, [usize; 2], &[f32]) -> Vec<f32>,
-    ) -> Candle<Vec<f32>> {
-        let (count, height, width, channels) = shape.dims4()?;
-        if channels != 3 || count != self.0.len() {
-            bail!("diff_augment: {} changes for images of {shape:?}", self.0.len());
+    /// Height and width of as many images as there are changes.
+    fn sizes(&self, shape: &Shape) -> Candle<[usize; 2]> {
+        match shape.dims4()? {
+            (count, height, width, 3) if count == self.0.len() => Ok([height, width]),
+            _ => bail!("diff_augment: {} changes for images of {shape:?}", self.0.len()),
         }
-        let images = values.chunks_exact((height * width * 3).max(1));
+    }
+
+    /// Applies `one` to each image of a batch.
+    fn each(&self, images: Given, one: impl Fn(&Change, [usize; 2], &[f32]) -> Vec<f32>) -> Candle<Vec<f32>> {
+        let [height, width] = self.sizes(images.shape)?;
+        let images = images.values.chunks_exact((height * width * 3).max(1));
         Ok(images.zip(&self.0).flat_map(|(image, change)| one(change, [height, width], image)).collect())
+    }
+
+    /// On a GPU, or `back` for gradients.
+    fn on(&self, queue: &Queue, images: View, back: bool) -> Candle<Array> {
+        let ([height, width], out) = (self.sizes(images.shape)?, queue.like(images)?);
+        let numbers = |change: &Change| {
+            let Change { brightness, saturation, contrast, shift: [right, down] } = *change;
+            [brightness, saturation, contrast, right as f32, down as f32]
+        };
+        let changes = queue.upload(&self.0.iter().flat_map(numbers).collect::<Vec<f32>>())?;
+        let arguments = args![images, &changes, &out, height as i32, width as i32, i32::from(back)];
+        queue.launch("diff_augment", DType::F32, Grid::blocks([self.0.len(), 1], [256, 1]), arguments)?;
+        Ok(out)
     }
 }
 
-impl CustomOp1 for DiffAugment {
+impl Op<1> for DiffAugment {
     fn name(&self) -> &'static str {
         "diff-augment"
     }
 
-    fn cpu_fwd(&self, x: &CpuStorage, layout: &Layout) -> Candle<(CpuStorage, Shape)> {
-        let Some((start, end)) = layout.contiguous_offsets() else { bail!("diff_augment of a view") };
-        let y = self.each(layout.shape(), &x.as_slice::<f32>()?[start..end], |change, [h, w], image| {
+    fn reads(&self) -> [bool; 1] {
+        [false]
+    }
+
+    fn cpu(&self, [x]: [Given; 1]) -> Candle<(Vec<f32>, Shape)> {
+        let y = self.each(x, |change, [h, w], image| {
             let coloured = change.colour(image, change.brightness);
             let mut y = vec![0.0; image.len()];
             change.moves(h, w).for_each(|(to, from)| y[to * 3..][..3].copy_from_slice(&coloured[from * 3..][..3]));
             y
         })?;
-        Ok((CpuStorage::F32(y), layout.shape().clone()))
+        Ok((y, x.shape.clone()))
     }
 
-    fn bwd(&self, x: &Tensor, _y: &Tensor, dy: &Tensor) -> Candle<Option<Tensor>> {
-        let dys = dy.flatten_all()?.to_vec1::<f32>()?;
-        let dx = self.each(x.shape(), &dys, |change, [h, w], dy| {
+    fn cpu_gradients(&self, Known { dy, .. }: Known<Given, 1>) -> Candle<[Gradient<Vec<f32>>; 1]> {
+        let dx = self.each(dy, |change, [h, w], dy| {
             let mut dx = vec![0.0; dy.len()];
             change.moves(h, w).for_each(|(to, from)| dx[from * 3..][..3].copy_from_slice(&dy[to * 3..][..3]));
             change.colour(&dx, 0.0)
         })?;
-        Ok(Some(Tensor::from_vec(dx, x.shape(), x.device())?))
+        Ok([Gradient::New(dx)])
+    }
+
+    fn gpu(&self, queue: &Queue, [x]: [View; 1]) -> Candle<Array> {
+        self.on(queue, x, false)
+    }
+
+    fn gpu_gradients(&self, queue: &Queue, Known { dy, .. }: Known<View, 1>) -> Candle<[Gradient; 1]> {
+        Ok([Gradient::New(self.on(queue, dy, true)?)])
     }
 }

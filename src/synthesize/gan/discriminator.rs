@@ -35,7 +35,7 @@ impl Layer {
 
     fn forward(&self, x: &Tensor, pass: &Pass) -> Result<Tensor> {
         let x = ops::conv2d(x, &self.weight.get(pass)?, self.window, 1)?;
-        leaky_relu(&ops::bias(&x, &self.bias.get(pass), Activation::Identity)?)
+        ops::leaky_relu(&ops::bias(&x, &self.bias.get(pass), Activation::Identity)?, SLOPE, GAIN)
     }
 }
 
@@ -44,12 +44,6 @@ const SLOPE: f64 = 0.2;
 /// Spectral normalization lets no layer enlarge anything, so that behind a few of them an image hardly shows any more,
 /// and the generator is told little but to make one and the same. This gives each layer back what it loses.
 const GAIN: f64 = 2.0;
-
-/// `GAIN * (x > 0 ? x : SLOPE * x)`.
-fn leaky_relu(x: &Tensor) -> Result<Tensor> {
-    let above = ops::activate(x, Activation::Relu)?;
-    Ok(((above * (GAIN * (1.0 - SLOPE)))? + (x * (GAIN * SLOPE))?)?)
-}
 
 impl Discriminator {
     /// Of `size x size` images; `width` channels at the finest map.
@@ -78,9 +72,9 @@ impl Discriminator {
         for layer in &self.layers {
             x = layer.forward(&x, pass)?;
         }
-        let features = (ops::global_avg_pool(&x)? * (COARSEST * COARSEST) as f64)?;
+        let features = ops::affine(&ops::global_avg_pool(&x)?, (COARSEST * COARSEST) as f64, 0.0)?;
         let score = ops::linear(&features, &self.score.get(pass)?, &self.score_bias.get(pass), Activation::Identity)?;
-        let likeness = (classes.matmul(&self.classes.get(pass)?)? * features)?.sum(1)?;
-        Ok((score.squeeze(1)? + likeness)?)
+        let likeness = ops::dot(&ops::matmul(classes, &self.classes.get(pass)?)?, &features)?;
+        ops::add(&ops::reshape(&score, likeness.dims())?, &likeness)
     }
 }

@@ -52,9 +52,10 @@ impl Generator {
 
     /// `noise (N, noise)` and one-hot `classes (N, classes)` to images `(N, size, size, 3)` between -1 and 1.
     pub fn forward(&self, noise: &Tensor, classes: &Tensor, pass: &Pass) -> Result<Tensor> {
-        let embedded = classes.matmul(&self.classes.get(pass))?;
-        let x = self.project.forward(&Tensor::cat(&[noise, &embedded], 1)?, pass)?;
-        let mut x = self.first.forward(&x.reshape(((), COARSEST, COARSEST, self.coarse))?, None, pass)?;
+        let embedded = ops::matmul(classes, &self.classes.get(pass))?;
+        let x = self.project.forward(&ops::join(noise, &embedded)?, pass)?;
+        let x = ops::reshape(&x, (noise.dim(0)?, COARSEST, COARSEST, self.coarse))?;
+        let mut x = self.first.forward(&x, None, pass)?;
         for (conv, norm) in &self.blocks {
             x = conv.forward(&ops::upsample_nearest2x(&x)?, pass)?;
             x = norm.forward(&x, None, pass)?;
@@ -64,5 +65,5 @@ impl Generator {
 }
 
 fn tanh(x: &Tensor) -> Result<Tensor> {
-    Ok(ops::activate(&(x * 2.0)?, Activation::Sigmoid)?.affine(2.0, -1.0)?)
+    ops::affine(&ops::activate(&ops::affine(x, 2.0, 0.0)?, Activation::Sigmoid)?, 2.0, -1.0)
 }

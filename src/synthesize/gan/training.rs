@@ -14,7 +14,8 @@ use crate::{
     synthesize::{Sink, Training},
     tensor::{
         Builder, Device, Image, Key, Params, Pass, Tensor, Weight,
-        ops::{self, Activation, Tape},
+        gpu::{self, Averages, Queue},
+        ops::{self, Activation, Gradients, Tape, untracked},
         safetensors::{self, Array, Stored},
         weights,
     },
@@ -22,7 +23,7 @@ use crate::{
 use rayon::prelude::*;
 use std::{collections::BTreeMap, path::Path};
 
-/// Steps between checkpoints: seconds of work.
+/// Steps between checkpoints: seconds of work. A GPU is waited for no more often.
 const CHECKPOINT_EVERY: u64 = 50;
 /// Images made at a time.
 const PAINTED: usize = 64;
@@ -32,6 +33,9 @@ const STATISTICS_BATCHES: u64 = 16;
 /// Both networks, their optimizers, the average that makes the images, and how far they are.
 pub struct Trainer<'a> {
     gan: &'a Gan,
+    device: Device,
+    /// Whether there is something to wait for.
+    on_gpu: bool,
     real: Real,
     params: Params,
     generator: Generator,
@@ -40,16 +44,20 @@ pub struct Trainer<'a> {
     players: [Descent; 2],
     /// Of the generator's parameters and statistics, in order.
     average: Vec<Tensor>,
+    /// What moves it on a GPU.
+    averages: Option<Averages>,
     step: u64,
+    /// The losses of the last steps, that nobody has looked at yet.
+    unread: Vec<[Tensor; 2]>,
 }
 
-/// What one step came to.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Losses {
-    pub discriminator: f64,
-    pub generator: f64,
-    /// Norms of their gradients.
-    pub norms: [f64; 2],
+/// What one step came to, of the discriminator first.
+pub struct Played {
+    /// Scalars.
+    pub losses: [Tensor; 2],
+    pub gradients: [Gradients; 2],
+    /// The images that both were judged by.
+    pub made: Tensor,
 }
 
 /// The training images at the size of the network, between -1 and 1.
@@ -72,46 +80,63 @@ impl Real {
     }
 
     /// Images `(N, size, size, 3)` of these indices and their one-hot classes `(N, classes)`.
-    fn batch(&self, indices: &[usize]) -> Result<(Tensor, Tensor)> {
+    fn batch(&self, indices: &[usize], device: &Device) -> Result<(Tensor, Tensor)> {
         let bytes = self.size * self.size * 3;
         let pixels: Vec<f32> =
             indices.iter().flat_map(|index| &self.pixels[index * bytes..][..bytes]).copied().collect();
-        let images = Tensor::from_vec(pixels, (indices.len(), self.size, self.size, 3), &Device::Cpu)?;
+        let images = gpu::upload(&pixels, (indices.len(), self.size, self.size, 3), device)?;
         let targets = indices.iter().map(|&index| self.targets[index]);
-        Ok((images, one_hot(targets, self.classes)?))
+        Ok((images, one_hot(targets, self.classes, device)?))
     }
 }
 
 /// `(N, classes)` with a one at each target.
-fn one_hot(targets: impl Iterator<Item = u32>, classes: usize) -> Result<Tensor> {
+fn one_hot(targets: impl Iterator<Item = u32>, classes: usize, device: &Device) -> Result<Tensor> {
     let row = |target: u32| (0..classes as u32).map(move |class| if class == target { 1.0 } else { 0.0 });
     let rows: Vec<f32> = targets.flat_map(row).collect();
-    let count = rows.len() / classes.max(1);
-    Ok(Tensor::from_vec(rows, (count, classes), &Device::Cpu)?)
+    Ok(gpu::upload(&rows, (rows.len() / classes.max(1), classes), device)?)
 }
 
 /// Standard normal `(count, length)`.
-fn noise(count: usize, length: usize, key: Key) -> Result<Tensor> {
+fn noise(count: usize, length: usize, key: Key, device: &Device) -> Result<Tensor> {
     let mut rng = key.rng();
     let values: Vec<f32> = (0..count * length).map(|_| rng.normal() as f32).collect();
-    Ok(Tensor::from_vec(values, (count, length), &Device::Cpu)?)
+    Ok(gpu::upload(&values, (count, length), device)?)
 }
 
 impl<'a> Trainer<'a> {
-    /// Fresh networks for these training images.
-    pub fn new(gan: &'a Gan, split: &Split, classes: usize) -> Result<Self> {
-        let builder = Builder::new(&Device::Cpu, Key::new(gan.seed).named("gan"));
+    /// Fresh networks for these training images. A GPU computes in f32, with algorithms that give the same every time:
+    /// what it makes is kept, and made again it should be the same.
+    pub fn new(gan: &'a Gan, split: &Split, classes: usize, device: &Device) -> Result<Self> {
+        gpu::set_mode(device, gpu::Mode { tf32: false, deterministic: true })?;
+        let builder = Builder::new(device, Key::new(gan.seed).named("gan"));
         let generator = Generator::new(&builder.pp("generator"), gan.noise, classes, gan.size, gan.width)?;
         let discriminator = Discriminator::new(&builder.pp("discriminator"), classes, gan.size, gan.width)?;
         let params = builder.params();
         let adam = |lr: f64| Adam { lr, betas: [0.0, 0.9], ..Adam::default() };
         let players = [
-            Descent::new(adam(gan.discriminator_lr), params.iter(), "discriminator."),
-            Descent::new(adam(gan.generator_lr), params.iter(), "generator."),
+            Descent::new(adam(gan.discriminator_lr), params.iter(), "discriminator.")?,
+            Descent::new(adam(gan.generator_lr), params.iter(), "generator.")?,
         ];
         let real = Real::new(split, classes, gan.size)?;
-        let average = generator_weights(&params).map(value).collect::<Result<_>>()?;
-        Ok(Self { gan, real, params, generator, discriminator, players, average, step: 0 })
+        let average = generator_weights(&params).map(value).collect::<Result<Vec<_>>>()?;
+        let averages = Queue::of_device(device)?.map(|queue| Averages::new(&queue, &average)).transpose()?;
+        let (device, on_gpu) = (device.clone(), averages.is_some());
+        let unread = Vec::new();
+        Ok(Self {
+            gan,
+            device,
+            on_gpu,
+            real,
+            params,
+            generator,
+            discriminator,
+            players,
+            average,
+            averages,
+            step: 0,
+            unread,
+        })
     }
 
     /// Every parameter by name, `generator.` and `discriminator.` in front.
@@ -124,12 +149,16 @@ impl<'a> Trainer<'a> {
         let total = u64::from(self.gan.steps);
         if checkpoint.exists() && self.load(checkpoint).is_err() {
             // Damaged: what can be computed again is no reason to stop.
-            *self = Self::new(self.gan, training.split, self.real.classes)?;
+            *self = Self::new(self.gan, training.split, self.real.classes, &self.device.clone())?;
         }
         while self.step < total {
             self.step()?;
             (training.progress)(Progress::Synthesizing { done: self.step as usize, total: total as usize });
-            if self.step.is_multiple_of(CHECKPOINT_EVERY) || self.step == total {
+            let saves = self.step.is_multiple_of(CHECKPOINT_EVERY) || self.step == total;
+            if saves || !self.on_gpu {
+                self.check()?;
+            }
+            if saves {
                 self.save(checkpoint)?;
             }
         }
@@ -137,33 +166,48 @@ impl<'a> Trainer<'a> {
     }
 
     /// One step of both players on images that (seed, step) draw.
-    fn step(&mut self) -> Result<Losses> {
+    fn step(&mut self) -> Result<()> {
         let key = Key::new(self.gan.seed).named("gan step").with(self.step);
-        let count = self.gan.batch_size;
+        let (count, device, classes) = (self.gan.batch_size, &self.device, self.real.classes);
         let draw = |name: &str| -> Vec<usize> {
             let mut rng = key.named(name).rng();
             (0..count).map(|_| rng.below(self.real.targets.len())).collect()
         };
-        let (real, real_classes) = self.real.batch(&draw("real"))?;
+        let (real, real_classes) = self.real.batch(&draw("real"), device)?;
         // Made images are of the classes of the training images, as often.
-        let made_classes = one_hot(draw("made").into_iter().map(|index| self.real.targets[index]), self.real.classes)?;
-        let noise = noise(count, self.gan.noise, key.named("noise"))?;
+        let made_classes = draw("made").into_iter().map(|index| self.real.targets[index]);
+        let made_classes = one_hot(made_classes, classes, device)?;
+        let noise = noise(count, self.gan.noise, key.named("noise"), device)?;
         let mut draws = key.named("augment").rng();
         let mut changes = || (0..count).map(|_| self.gan.diff_augment.draw(self.gan.size, &mut draws)).collect();
-        let (losses, _) = self.play(&real, &real_classes, &noise, &made_classes, [changes(), changes(), changes()])?;
-        self.follow()?;
-        match losses.discriminator.is_finite() && losses.generator.is_finite() {
-            true => Ok(losses),
-            false => Err(Error::new(
+        let changes = [changes(), changes(), changes()];
+        let played = self.play(&real, &real_classes, &noise, &made_classes, changes)?;
+        self.unread.push(played.losses);
+        self.follow()
+    }
+
+    /// Looks at the losses of the steps since the last time.
+    fn check(&mut self) -> Result<()> {
+        let unread: Vec<Tensor> = std::mem::take(&mut self.unread).into_iter().flatten().collect();
+        let first = self.step - unread.len() as u64 / 2;
+        if unread.is_empty() {
+            return Ok(());
+        }
+        let losses = Tensor::stack(&unread, 0)?.to_vec1::<f32>()?;
+        match losses.iter().position(|loss| !loss.is_finite()) {
+            None => Ok(()),
+            Some(place) => Err(Error::new(
                 Cause::NonFinite,
-                format!("synthesize.gan: a loss is no longer finite at step {}; lower the learning rates", self.step),
+                format!(
+                    "synthesize.gan: a loss is no longer finite at step {}; lower the learning rates",
+                    first + 1 + place as u64 / 2
+                ),
             )),
         }
     }
 
-    /// The discriminator's step, then the generator's against the new discriminator, on the same made images. `changes`
-    /// are of the real images, of the made ones, and of the made ones as the generator is judged by. Returns the made
-    /// images too.
+    /// The discriminator's step, then the generator's against the new discriminator, on the same made images, as many as
+    /// real ones. `changes` are of the real images, of the made ones, and of the made ones as the generator is judged by.
     pub fn play(
         &mut self,
         real: &Tensor,
@@ -171,34 +215,36 @@ impl<'a> Trainer<'a> {
         noise: &Tensor,
         made_classes: &Tensor,
         changes: [Option<Vec<Change>>; 3],
-    ) -> Result<(Losses, Tensor)> {
+    ) -> Result<Played> {
         let [real_changes, made_changes, judged_changes] = changes;
-        let (count, on) = (real.dim(0)?, Pass::train(Key::new(0)));
+        let (share, on) = (1.0 / real.dim(0)? as f64, Pass::train(Key::new(0)));
         let mut of_generator = Tape::default();
         let made = of_generator.record(|| self.generator.forward(noise, made_classes, &on))?;
         let both = Tensor::cat(&[changed(real, real_changes)?, changed(&made.detach(), made_changes)?], 0)?;
         let classes = Tensor::cat(&[real_classes, made_classes], 0)?;
         let mut of_discriminator = Tape::default();
-        let loss = of_discriminator.record(|| -> Result<Tensor> {
-            let scores = self.discriminator.forward(&both, &classes, &on)?;
-            let (of_real, of_made) = (scores.narrow(0, 0, count)?, scores.narrow(0, count, made.dim(0)?)?);
-            Ok((hinge(&of_real, -1.0)? + hinge(&of_made, 1.0)?)?)
-        })?;
+        let discriminator =
+            of_discriminator.record(|| hinge(&self.discriminator.forward(&both, &classes, &on)?, share))?;
         self.step += 1;
-        let discriminator = f64::from(loss.to_scalar::<f32>()?);
-        let norm = self.players[0].step(self.step, &of_discriminator.backward(&loss)?)?;
-        let loss = of_generator.record(|| -> Result<Tensor> {
+        let by_discriminator = of_discriminator.backward(&discriminator)?;
+        self.players[0].step(self.step, &by_discriminator)?;
+        let generator = of_generator.record(|| {
             let judged = changed(&made, judged_changes)?;
-            Ok(self.discriminator.forward(&judged, made_classes, &Pass::eval())?.mean_all()?.neg()?)
+            ops::total(&self.discriminator.forward(&judged, made_classes, &Pass::eval())?, -share)
         })?;
-        let generator = f64::from(loss.to_scalar::<f32>()?);
-        let norms = [norm, self.players[1].step(self.step, &of_generator.backward(&loss)?)?];
-        Ok((Losses { discriminator, generator, norms }, made.detach()))
+        let by_generator = of_generator.backward(&generator)?;
+        self.players[1].step(self.step, &by_generator)?;
+        let losses = [discriminator.detach(), generator.detach()];
+        Ok(Played { losses, gradients: [by_discriminator, by_generator], made: made.detach() })
     }
 
     /// Takes the step into the average, the first steps faster.
     fn follow(&mut self) -> Result<()> {
         let keep = self.gan.ema.min((1.0 + self.step as f64) / (10.0 + self.step as f64));
+        if let Some(averages) = &mut self.averages {
+            let news: Vec<&Tensor> = generator_weights(&self.params).map(|weight| weight.var().as_tensor()).collect();
+            return Ok(averages.follow(&self.average, &news, keep)?);
+        }
         for (average, weight) in self.average.iter_mut().zip(generator_weights(&self.params)) {
             let new = value(weight)?;
             *average = match new.dtype().is_float() {
@@ -220,8 +266,8 @@ impl<'a> Trainer<'a> {
         for start in (0..self.gan.images).step_by(PAINTED) {
             let count = PAINTED.min(self.gan.images - start);
             let targets = || (start..start + count).map(|index| index % classes);
-            let noise = noise(count, self.gan.noise, key.with(start as u64))?;
-            let of = one_hot(targets().map(|target| target as u32), classes)?;
+            let noise = noise(count, self.gan.noise, key.with(start as u64), &self.device)?;
+            let of = one_hot(targets().map(|target| target as u32), classes, &self.device)?;
             let images = self.generator.forward(&noise, &of, &Pass::eval())?;
             let values: Vec<f32> = images.flatten_all()?.to_vec1()?;
             for (image, target) in values.chunks_exact(size * size * 3).zip(targets()) {
@@ -237,17 +283,20 @@ impl<'a> Trainer<'a> {
     fn take_statistics(&self) -> Result<()> {
         let key = Key::new(self.gan.seed).named("gan statistics");
         for seen in 1..=STATISTICS_BATCHES {
-            let noise = noise(PAINTED, self.gan.noise, key.with(seen))?;
-            let classes = one_hot((0..PAINTED).map(|index| (index % self.real.classes) as u32), self.real.classes)?;
+            let noise = noise(PAINTED, self.gan.noise, key.with(seen), &self.device)?;
+            let classes = (0..PAINTED).map(|index| (index % self.real.classes) as u32);
+            let classes = one_hot(classes, self.real.classes, &self.device)?;
             let pass = Pass { momentum: Some(1.0 / seen as f64), ..Pass::train(key) };
-            self.generator.forward(&noise, &classes, &pass)?;
+            untracked(|| self.generator.forward(&noise, &classes, &pass))?;
         }
         Ok(())
     }
 
     fn save(&self, path: &Path) -> Result<()> {
         let mut arrays = weights::arrays(&self.params)?;
-        arrays.extend(self.players.iter().flat_map(Descent::arrays));
+        for player in &self.players {
+            arrays.extend(player.arrays()?);
+        }
         for (weight, average) in generator_weights(&self.params).zip(&self.average) {
             arrays.push(Array::of_tensor(format!("ema:{}", weight.name()), average)?);
         }
@@ -261,7 +310,7 @@ impl<'a> Trainer<'a> {
         weights::load(&self.params, &stored, None, None)?;
         self.players.iter_mut().try_for_each(|player| player.restore(&stored))?;
         for (weight, average) in generator_weights(&self.params).zip(&mut self.average) {
-            *average = stored.tensor(&format!("ema:{}", weight.name()))?;
+            *average = stored.tensor(&format!("ema:{}", weight.name()))?.to_device(&self.device)?;
         }
         self.step = step;
         Ok(())
@@ -286,7 +335,11 @@ fn changed(images: &Tensor, changes: Option<Vec<Change>>) -> Result<Tensor> {
     }
 }
 
-/// `mean(max(0, 1 + sign * scores))`.
-fn hinge(scores: &Tensor, sign: f64) -> Result<Tensor> {
-    Ok(ops::activate(&scores.affine(sign, 1.0)?, Activation::Relu)?.mean_all()?)
+/// `share` of the sum of `max(0, 1 - score)` over the first half of `scores (2 N)`, of real images, and of
+/// `max(0, 1 + score)` over the other one, of made ones.
+fn hinge(scores: &Tensor, share: f64) -> Result<Tensor> {
+    let (count, device) = (scores.dim(0)?, scores.device());
+    let signs: Vec<f32> = (0..count).map(|place| if place < count / 2 { -1.0 } else { 1.0 }).collect();
+    let (signs, ones) = (gpu::upload(&signs, count, device)?, gpu::upload(&vec![1.0; count], count, device)?);
+    ops::total(&ops::activate(&ops::scale_add(scores, &signs, &ones)?, Activation::Relu)?, share)
 }

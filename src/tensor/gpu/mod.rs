@@ -4,6 +4,7 @@
 //! them out. On CUDA that is `cuda`. Tests lend a driver of their own to the CPU ([`with_driver`]): it runs the
 //! same kernels, compiled for the host, under the same test bodies.
 
+mod averages;
 mod columns;
 #[cfg(feature = "cuda")]
 pub mod cuda;
@@ -11,6 +12,7 @@ mod driver;
 mod many;
 mod queue;
 
+pub use averages::Averages;
 pub use columns::Columns;
 pub use driver::{Arg, Convolution, ConvolutionPass, Download, Driver, Factor, Grid, Product, Recording, type_name};
 pub use many::{Column, Many, Part, Rooms};

@@ -4,7 +4,7 @@
 use super::{Shared, State, non_finite};
 use crate::{
     error::{Cause, Error, Result},
-    optim::{Optimizer, Sharpness, Slot, Tensors},
+    optim::{CONTROL, Optimizer, Sharpness, Slot, Tensors, read_slots, slot_rooms},
     tensor::{
         DType, Device, Tensor, Weight,
         gpu::{self, Arg, Column, Grid, Many, Part, Queue, Rooms, args},
@@ -14,8 +14,7 @@ use crate::{
 };
 use std::{borrow::Cow, sync::Arc};
 
-/// The numbers of a step that only the device knows: `Control` of `gradients.cuh`. At first nothing is scaled or skipped.
-const CONTROL: [f32; 8] = [1.0, 0.0, 1.0, 1.0, 0.0, 0.0, 0.0, 0.0];
+/// Which of the numbers of [`CONTROL`].
 const LOSS_SCALE: usize = 3;
 const SKIPPED: usize = 5;
 const NON_FINITE: usize = 6;
@@ -97,7 +96,7 @@ impl Gpu {
         Ok(Self {
             parts,
             gradients: many.column(vec![0; many.len()])?,
-            slots: slot_rooms(&many, states, values)?,
+            slots: slot_rooms(&many, device(states), values)?,
             control: Tensor::new(&CONTROL, device(states))?,
             scales: false,
             skipped: Skipped::default(),
@@ -268,12 +267,9 @@ impl Gpu {
 
     /// The slots of each parameter, after the work asked for so far.
     pub fn read(&self, states: &[State]) -> Result<Vec<Vec<Cow<'static, [f32]>>>> {
-        let mut values = self.slots.read()?;
-        let mut of = |(place, state): (usize, &State)| {
-            let kinds = 0..state.kinds.len();
-            kinds.map(|kind| std::mem::take(&mut values[kind * states.len() + place]).into()).collect()
-        };
-        Ok(states.iter().enumerate().map(&mut of).collect())
+        let counts: Vec<usize> = states.iter().map(|state| state.kinds.len()).collect();
+        let slots = read_slots(&self.slots, &counts)?.into_iter();
+        Ok(slots.map(|slots| slots.into_iter().map(Cow::from).collect()).collect())
     }
 
     /// The state of loss scaling, where there is any.
@@ -283,7 +279,7 @@ impl Gpu {
 
     /// Takes the slots back, and the state of loss scaling where a checkpoint has it.
     pub fn restore(&mut self, states: &[State], values: Vec<Vec<Vec<f32>>>, stored: &Stored) -> Result<()> {
-        self.slots = slot_rooms(self.many(), states, values)?;
+        self.slots = slot_rooms(self.many(), device(states), values)?;
         if self.scales && stored.shape(SCALE_NAME) == Some(&[CONTROL.len()]) {
             self.control = stored.tensor(SCALE_NAME)?.to_device(self.control.device())?;
             let known = stored.values(SCALE_NAME)?[SKIPPED] as u64;
@@ -329,19 +325,6 @@ fn bring_together(rule: &dyn Optimizer, states: &mut Vec<State>) -> Vec<usize> {
     let counts = rows.iter().map(Vec::len).collect();
     states.extend(rows.into_iter().flatten());
     counts
-}
-
-fn most_kinds(states: &[State]) -> usize {
-    states.iter().map(|state| state.kinds.len()).max().unwrap_or(0)
-}
-
-/// Room for the slots: the first of each parameter, the second of each, and so on.
-fn slot_rooms(many: &Many, states: &[State], mut values: Vec<Vec<Vec<f32>>>) -> Result<Rooms> {
-    let mut arrays = Vec::new();
-    for kind in 0..most_kinds(states) {
-        arrays.extend(values.iter_mut().map(|slots| slots.get_mut(kind).map(std::mem::take).unwrap_or_default()));
-    }
-    Ok(Rooms::of(many, device(states), &arrays)?)
 }
 
 fn device(states: &[State]) -> &Device {

@@ -8,6 +8,7 @@
 #include "conv.cuh"
 #include "drop.cuh"
 #include "elementwise.cuh"
+#include "gan.cuh"
 #include "gate.cuh"
 #include "gradients.cuh"
 #include "group_norm.cuh"
