@@ -11,6 +11,7 @@ mod linear;
 mod loss;
 mod norm;
 mod pad;
+mod pairs;
 mod pool;
 mod threads;
 mod torch;

@@ -45,8 +45,9 @@ pub fn batch_norm_train(
     let x = x.contiguous()?;
     let (statistics, mean, unbiased) = match Queue::of(&x)? {
         Some(queue) => {
-            let [mean, var, unbiased] = gpu::moments(&queue, &x)?;
-            (Statistics::Device { mean: mean.clone(), var }, mean, unbiased)
+            let (known, unbiased) = gpu::moments(&queue, &x, weight, eps)?;
+            let mean = known.mean.clone();
+            (Statistics::Device(known), mean, unbiased)
         }
         None => {
             let moments = Moments::of(&Values::of(&x)?, channels);
@@ -72,7 +73,7 @@ pub fn batch_norm_eval(
 ) -> Result<Tensor> {
     check(x, &[weight, bias, statistics.0, statistics.1], residual)?;
     let statistics = match Queue::of(x)? {
-        Some(_) => Statistics::Device { mean: statistics.0.detach(), var: statistics.1.detach() },
+        Some(queue) => Statistics::Device(gpu::OnDevice::given(&queue, statistics, weight, eps)?),
         None => {
             let [mean, var] = [statistics.0, statistics.1].map(|tensor| -> Candle<Vec<f64>> {
                 Ok(Values::of(tensor)?.iter().map(|&value| f64::from(value)).collect())
@@ -111,13 +112,13 @@ struct Normalize {
 /// Mean and biased variance of each channel, where the operation is computed.
 enum Statistics {
     Host(Moments),
-    Device { mean: Tensor, var: Tensor },
+    Device(gpu::OnDevice),
 }
 
 impl Statistics {
-    fn on_device(&self) -> Candle<[&Tensor; 2]> {
+    fn on_device(&self) -> Candle<&gpu::OnDevice> {
         match self {
-            Self::Device { mean, var } => Ok([mean, var]),
+            Self::Device(known) => Ok(known),
             Self::Host(_) => candle_core::bail!("batch normalization changed devices between its passes"),
         }
     }
@@ -139,7 +140,7 @@ impl Normalize {
     fn host(&self) -> Candle<Host<'_>> {
         match &self.statistics {
             Statistics::Host(moments) => Ok(Host { moments, activation: self.activation, eps: self.eps }),
-            Statistics::Device { .. } => candle_core::bail!("batch normalization changed devices between its passes"),
+            Statistics::Device(_) => candle_core::bail!("batch normalization changed devices between its passes"),
         }
     }
 }

@@ -29,8 +29,11 @@ KERNEL(moments_partial, const T *x, float *partial, Count rows, Count channels, 
     WIDE_OR_NARROW(moments_body, x, partial, rows, channels);
 }
 
-// `moments` is (3, channels): mean, biased and unbiased variance.
-KERNEL(moments_final, const T *x, const float *partial, float *moments, Count chunks, Count rows, Count channels) {
+DEVICE float norm_factor(float var, float weight, float eps) { return weight / sqrtf(var + eps); }
+
+// `moments` is (4, channels): mean, biased and unbiased variance, and the scale.
+KERNEL(moments_final, const T *x, const float *partial, const float *weight, float *moments, Count chunks, Count rows,
+       Count channels, float eps) {
     Count channel = LAST_COLUMN;
     bool inside = channel < channels;
     double offset = sum_chunks(partial, chunks, channels, channel, inside) / rows;
@@ -41,10 +44,12 @@ KERNEL(moments_final, const T *x, const float *partial, float *moments, Count ch
     moments[channel] = (float)(to_float(x[channel]) + offset);
     moments[channels + channel] = (float)var;
     moments[2 * channels + channel] = (float)(rows > 1 ? var * rows / (rows - 1) : var);
+    moments[3 * channels + channel] = norm_factor((float)var, weight[channel], eps);
 }
 
+// The scale of given statistics.
 KERNEL(norm_scale, const float *var, const float *weight, float *scale, Count channels, float eps) {
-    FOR_EACH(channel, channels) scale[channel] = weight[channel] / sqrtf(var[channel] + eps);
+    FOR_EACH(channel, channels) scale[channel] = norm_factor(var[channel], weight[channel], eps);
 }
 
 template <int W>
