@@ -6,6 +6,7 @@ use super::{
     devices::Place,
     images::data_key,
     memory::{self, Known},
+    sharing,
     signals::Interrupts,
     solo::{Solo, Then},
     space, store_path,
@@ -17,7 +18,12 @@ use crate::{
     store::{Estimate, Past, Store},
     sweep::PlannedRun,
 };
-use std::{cell::RefCell, collections::BTreeMap, fmt, path::Path};
+use std::{
+    cell::RefCell,
+    collections::{BTreeMap, BTreeSet},
+    fmt,
+    path::Path,
+};
 
 /// Steps of a probe, the first of which warm up.
 const STEPS: u64 = 8;
@@ -65,9 +71,12 @@ pub struct Price {
     pub wall: Span,
     /// Seconds of a core, or of a GPU.
     pub device: Span,
-    pub on_gpus: bool,
-    /// Bytes of memory of all runs at once; `None` where none was measured.
+    /// GPUs that runs are put on; 0 on the CPU.
+    pub gpus: usize,
+    /// Bytes of the machine's memory of all runs at once; `None` where none was measured.
     pub memory: Option<u64>,
+    /// Bytes of memory of the GPU that gets most, as far as measured.
+    pub gpu_memory: Option<u64>,
     /// Bytes that will be added to the disk, as far as known.
     pub disk: Option<u64>,
     /// Past runs this rests on.
@@ -78,13 +87,16 @@ pub struct Price {
 pub fn price(out: &Path, plan: &[PlannedRun], states: &[RunState], places: &[Place]) -> Result<Price> {
     let memories = Memories::read(out)?;
     let device = places.first().map_or("cpu", |place| place.device.as_str());
-    let mut price = Price { at_once: places.len(), on_gpus: device != "cpu", ..Price::default() };
-    let (mut longest, mut peaks, mut seen) = (Span::default(), Vec::new(), std::collections::BTreeSet::new());
+    let gpus: BTreeSet<&str> = places.iter().map(|place| place.device.as_str()).filter(|name| *name != "cpu").collect();
+    let mut price = Price { at_once: places.len(), gpus: gpus.len(), ..Price::default() };
+    let (mut longest, mut seen) = (Span::default(), BTreeSet::new());
+    let (mut peaks, mut gpu_peaks) = (Vec::new(), Vec::new());
     for (run, state) in plan.iter().zip(states) {
         let Some(epochs) = to_go(run, state).filter(|_| seen.insert(&run.id)) else { continue };
         price.runs += 1;
         let kind = memory::kind(&run.spec, device);
         peaks.extend(memories.known.measured(&kind));
+        gpu_peaks.extend(memories.known.on_device(&kind));
         match memories.seconds_per_epoch(run, &kind) {
             Some(seconds) => {
                 price.device.add(seconds, f64::from(epochs));
@@ -105,13 +117,19 @@ pub fn price(out: &Path, plan: &[PlannedRun], states: &[RunState], places: &[Pla
         high: longer(shared.high, longest.high),
     };
     let threads = places.first().map_or(1, |place| place.threads) as f64;
-    if !price.on_gpus {
+    if price.gpus == 0 {
         price.device = price.device.over(1.0 / threads);
     }
-    peaks.sort_unstable_by(|a, b| b.cmp(a));
-    price.memory = (!peaks.is_empty()).then(|| peaks.iter().take(price.at_once).sum());
+    price.memory = largest(peaks, price.at_once);
+    price.gpu_memory = largest(gpu_peaks, price.at_once.div_ceil(price.gpus.max(1)));
     price.disk = memories.disk(out, plan, states, price.at_once);
     Ok(price)
+}
+
+/// The sum of the `count` largest; `None` where there is none.
+fn largest(mut values: Vec<u64>, count: usize) -> Option<u64> {
+    values.sort_unstable_by(|a, b| b.cmp(a));
+    (!values.is_empty()).then(|| values.iter().take(count).sum())
 }
 
 /// Epochs a run still has to do; `None` where it has finished.
@@ -248,6 +266,9 @@ pub fn probe(
         tell(&format!("probing {STEPS} steps of {}, {} px", run.spec.backbone.name, run.spec.input.size));
         let found = steps(out, run, place, &interrupts)?;
         memories.known.observe(&kind, found.peak);
+        if let Some(held) = found.held {
+            memories.known.observe_on_device(&kind, held + sharing::PROCESS);
+        }
         if !found.seconds.is_finite() {
             // Too short to measure is too short to matter.
             continue;
@@ -263,6 +284,8 @@ pub fn probe(
 struct Found {
     seconds: f64,
     peak: u64,
+    /// Of its GPU's memory.
+    held: Option<u64>,
     parameters: u64,
 }
 
@@ -284,7 +307,7 @@ fn steps(out: &Path, run: &PlannedRun, place: &Place, interrupts: &Interrupts) -
     }
     let span = first.zip(last).map(|((from, began), (to, ended)): ((u64, f64), (u64, f64))| (ended - began, to - from));
     let seconds = span.map_or(f64::NAN, |(seconds, steps)| seconds / steps.max(1) as f64);
-    Ok(Found { seconds, peak: solo.peak, parameters })
+    Ok(Found { seconds, peak: solo.peak, held: solo.held, parameters })
 }
 
 impl Price {
@@ -309,13 +332,18 @@ impl fmt::Display for Price {
         if self.unknown == self.runs {
             return writeln!(f, "how long is unknown, nothing like it ran here yet (`runner plan --probe` measures)");
         }
-        let what = if self.on_gpus { "GPU" } else { "CPU" };
+        let what = if self.gpus > 0 { "GPU" } else { "CPU" };
         let span = format!("{} to {}", time(self.wall.low), time(self.wall.high));
         write!(f, "about {} ({span}), about {} of {what} time", time(self.wall.about), time(self.device.about))?;
         let unknown = || "unknown".to_string();
-        let [memory, disk] =
-            [self.memory, self.disk].map(|bytes| bytes.map_or_else(unknown, |b| format!("about {}", space::bytes(b))));
-        writeln!(f, "; memory {memory}, disk {disk}")?;
+        let [memory, gpu_memory, disk] = [self.memory, self.gpu_memory, self.disk]
+            .map(|bytes| bytes.map_or_else(unknown, |b| format!("about {}", space::bytes(b))));
+        match self.gpus {
+            0 => write!(f, "; memory {memory}")?,
+            1 => write!(f, "; GPU memory {gpu_memory}, memory beside it {memory}")?,
+            _ => write!(f, "; memory of each GPU {gpu_memory}, memory beside them {memory}")?,
+        }
+        writeln!(f, ", disk {disk}")?;
         if self.unknown > 0 {
             let unknown = super::control::runs(self.unknown);
             writeln!(f, "without {unknown} of kinds that never ran here (`runner plan --probe` measures them)")?;
@@ -355,5 +383,83 @@ mod tests {
         let price = Price { runs: 3, unknown: 1, at_once: 2, wall, device: wall, ..Price::default() };
         let text = price.to_string();
         assert!(text.contains("about 2 min (60 s to 2 min)") && text.contains("without 1 run of kinds"), "{text}");
+    }
+    /// A run of this batch size, from a file.
+    fn planned(batch_size: usize) -> PlannedRun {
+        let spec = serde_json::json!({
+            "data": { "synthetic": { "train": 40, "val": 4, "size": 32 } }, "epochs": 2, "batch_size": batch_size,
+        });
+        let spec: RunSpec = serde_json::from_value(spec).unwrap();
+        PlannedRun { id: format!("{batch_size:016}"), experiment: "one".into(), point: Vec::new(), seed: 0, spec }
+    }
+
+    /// A results folder whose store holds such a run on a device, of ten seconds.
+    fn results(run: &PlannedRun, device: &str) -> tempfile::TempDir {
+        let out = tempfile::tempdir().unwrap();
+        std::fs::create_dir_all(cache_path(out.path())).unwrap();
+        let spec = toml::to_string(&run.spec).unwrap();
+        let new = crate::store::NewRun {
+            id: run.id.clone(),
+            experiment: "one".into(),
+            point: String::new(),
+            seed: 0,
+            fold: None,
+            spec: spec.clone(),
+            data: String::new(),
+        };
+        let sweep = crate::store::NewSweep {
+            name: "tiny",
+            file: "",
+            path: "",
+            partial: false,
+            experiments: &[("one".into(), spec)],
+            runs: &[new],
+        };
+        let mut store = Store::open(&store_path(out.path())).unwrap();
+        store.add_sweep(&sweep).unwrap();
+        let started = Event::Started {
+            attempt: 1,
+            device: device.into(),
+            threads: 1,
+            epoch: 0,
+            epochs: 2,
+            steps_per_epoch: 10,
+            parameters: 1000,
+        };
+        let trained = Event::Epoch { epoch: 2, split: crate::event::Split::Train, values: Default::default() };
+        let record = |time, event| crate::event::Record { time, attempt: 1, event };
+        store.ingest(&run.id, &[record(100.0, started), record(110.0, trained)], 1).unwrap();
+        out
+    }
+
+    fn place(device: &str) -> Place {
+        Place { device: device.into(), threads: 1 }
+    }
+
+    #[test]
+    fn runs_for_gpus_are_priced_by_what_runs_took_of_one() {
+        const GB: u64 = 1_000_000_000;
+        let (small, large) = (planned(4), planned(8));
+        let out = results(&small, "cuda:0");
+        let plan = [small.clone(), PlannedRun { id: "another".into(), seed: 1, ..small.clone() }, large.clone()];
+        let priced = |places: &[Place]| price(out.path(), &plan, &vec![RunState::Pending; 3], places).unwrap();
+        let one = [place("cuda:0")];
+        let text = priced(&one).to_string();
+        assert!(text.contains("of GPU time; GPU memory unknown, memory beside it unknown, disk"), "{text}");
+
+        let mut known = Known::load(&cache_path(out.path()));
+        let kinds = [&small, &large].map(|run| memory::kind(&run.spec, "cuda:0"));
+        known.observe(&kinds[0], 2 * GB);
+        known.observe_on_device(&kinds[0], 5 * GB);
+        known.observe_on_device(&kinds[1], 7 * GB);
+        let text = priced(&one).to_string();
+        assert!(text.contains("; GPU memory about 7.0 GB, memory beside it about 2.0 GB, disk"), "{text}");
+        let two = priced(&[place("cuda:0"), place("cuda:0")]);
+        assert_eq!((two.gpu_memory, two.memory), (Some(12 * GB), Some(4 * GB)), "the largest two share it");
+        let of_two = priced(&[place("cuda:0"), place("cuda:1")]);
+        assert_eq!(of_two.gpu_memory, Some(7 * GB), "one on each");
+        assert!(of_two.to_string().contains("; memory of each GPU about 7.0 GB, memory beside them about 4.0 GB"));
+        let text = priced(&[place("cpu")]).to_string();
+        assert!(!text.contains("GPU memory"), "{text}");
     }
 }

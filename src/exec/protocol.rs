@@ -49,6 +49,8 @@ pub enum Notice {
     Preparing(Progress),
     /// The most bytes of its GPU's memory that the run has held so far, after a whole epoch.
     Held(u64),
+    /// The same of a run that was stopped: it may come to hold more.
+    HeldSoFar(u64),
     /// The attempt is over; without a failure the run is complete, or has come as far as it was asked to. A worker that is leaving takes no other run.
     Ended { failure: Option<Failure>, leaving: bool },
 }

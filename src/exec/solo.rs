@@ -46,6 +46,8 @@ pub struct Solo<'a> {
     pub micro_batch: Option<usize>,
     /// Most memory an attempt had resident, in bytes; 0 where the system does not say.
     pub peak: u64,
+    /// Most bytes of its GPU's memory that an attempt held, where that was told.
+    pub held: Option<u64>,
     /// What its worker checks its images against.
     id: String,
     /// Removed when dropped. It lies as a sweep of the results folder would, so that teachers are found.
@@ -61,7 +63,7 @@ impl<'a> Solo<'a> {
         let id = sweep::identity(spec, &data::fingerprint(&spec.data, &cache)?, seed)?;
         let scratch = tempfile::Builder::new().prefix(PREFIX).tempdir_in(out);
         let scratch = scratch.context(|| format!("cannot write to the results folder `{}`", out.display()))?;
-        let solo = Self { spec, seed, cache, place, micro_batch: None, peak: 0, id, scratch, attempts: 0 };
+        let solo = Self { spec, seed, cache, place, micro_batch: None, peak: 0, held: None, id, scratch, attempts: 0 };
         std::fs::create_dir_all(solo.dir()).context(|| solo.dir().display().to_string())?;
         Ok(solo)
     }
@@ -89,6 +91,9 @@ impl<'a> Solo<'a> {
             }
             let Ok(message) = inbox.recv_timeout(Duration::from_millis(50)) else { continue };
             self.peak = self.peak.max(memory::peak(worker.id()).unwrap_or(0));
+            if let Some(Notice::Held(bytes) | Notice::HeldSoFar(bytes)) = message.notice {
+                self.held = self.held.max(Some(bytes));
+            }
             let tail = journal::read(&dir, offset)?;
             offset = tail.offset;
             for record in &tail.records {
@@ -133,7 +138,7 @@ impl<'a> Solo<'a> {
 /// How an attempt ended, where a message says that it has: with what failure, or none.
 fn ended(message: Message, worker: &mut Worker, dir: &Path) -> Option<Option<Failure>> {
     match message.notice {
-        Some(Notice::Grew | Notice::Held(_) | Notice::Preparing(_)) => None,
+        Some(Notice::Grew | Notice::Held(_) | Notice::HeldSoFar(_) | Notice::Preparing(_)) => None,
         Some(Notice::Ended { failure, .. }) => Some(failure),
         None => {
             let (cause, message) = cause_of_death(worker.wait(GRACE), dir, false);

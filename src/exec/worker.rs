@@ -147,7 +147,13 @@ impl Worker {
             micro_batch: assignment.micro_batch,
         };
         let stop = &self.stop;
-        pool.install(|| train::run(&job, &mut emit, stop))?;
+        let result = pool.install(|| train::run(&job, &mut emit, stop));
+        if let Some(queue) = queue.as_ref().filter(|_| stop.load(SeqCst))
+            && let Some(bytes) = queue.held_memory()?
+        {
+            notices.tell(&Notice::HeldSoFar(bytes))?;
+        }
+        result?;
         match ended {
             true => Ok(()),
             false => Err(Error::bug("training ended without saying how")),

@@ -21,8 +21,8 @@ impl Coordinator<'_> {
         let Some(index) = self.slots.iter().position(from) else { return Ok(()) };
         match message.notice {
             Some(Notice::Grew) => self.ingest(index),
-            // Said of images alone, which are made before there are runs.
-            Some(Notice::Preparing(_)) => Ok(()),
+            // Images are made before there are runs; and what a run takes is known when it has come further.
+            Some(Notice::Preparing(_) | Notice::HeldSoFar(_)) => Ok(()),
             Some(Notice::Held(bytes)) => {
                 self.measure_on_device(index, bytes);
                 Ok(())
