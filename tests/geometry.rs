@@ -720,7 +720,7 @@ fn images_without_a_crop_show_their_middle() {
     let items = ["a", "b"].map(|name| Item { name: name.into(), ..Item::default() }).into();
     let split = Split::in_memory(items, loaded, pictures.iter().flat_map(|image| image.pixels.clone()).collect());
     let normalize = Normalize { channels: runner::data::Channels::Rgb, mean: CONTEXT.mean, std: CONTEXT.std };
-    let images = Images { size, normalize, device: Device::Cpu, dtype: DType::F32 };
+    let images = Images::of(size, normalize, &Device::Cpu, DType::F32);
     let tensor = images.load(&images.of_split(&split, 0..2, None).unwrap()).unwrap();
     assert_eq!(tensor.dims(), [2, size, size, 3]);
     let mut middle = picture([loaded; 2]);

@@ -110,7 +110,7 @@ fn checkpoint(results: &Path, store: &Store, run: &Run) -> Result<PathBuf> {
 
 /// A computer's images; in which format a run was trained does not matter to its weights.
 fn images(computer: &Computer, size: usize, normalize: Normalize) -> Images {
-    Images { size, normalize, device: computer.device.clone(), dtype: computer.precision.dtype() }
+    Images::of(size, normalize, &computer.device, computer.precision.dtype())
 }
 
 fn of_file(args: &InputArgs, computer: &Computer, name: &str, weights: &Path) -> Result<Classifier> {

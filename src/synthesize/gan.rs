@@ -17,7 +17,8 @@ pub use training::{Played, Trainer};
 ///
 /// A DCGAN generator (arXiv:1511.06434) against a projection discriminator (arXiv:1802.05637) under spectral
 /// normalization (arXiv:1802.05957), with the hinge loss, Adam(0, 0.9) and DiffAugment (arXiv:2006.10738). Trained once
-/// for each training split and specification, shared by every run.
+/// for each training split and specification, on the sweep's first device, and shared by every run; a GPU's images are
+/// others than the CPU's.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema, Validate)]
 #[serde(deny_unknown_fields, default)]
 pub struct Gan {

@@ -11,7 +11,7 @@ use crate::{
     },
 };
 use rayon::prelude::*;
-use std::{borrow::Cow, ops::Range};
+use std::{borrow::Cow, ops::Range, sync::OnceLock};
 
 /// From the bytes of a square RGB image to what the network sees: its channels, of which the colours are normalized as
 /// `(x / 255 - mean) / std`.
@@ -68,6 +68,8 @@ pub struct Images {
     pub device: Device,
     /// What the network computes in.
     pub dtype: DType,
+    /// Of [`Normalize::levels`], once a batch has asked for them.
+    levels: OnceLock<Tensor>,
 }
 
 /// A batch of images as they are, made ready on the host.
@@ -85,8 +87,12 @@ enum Pixels {
 
 impl Images {
     pub fn new(spec: &RunSpec, device: &Device) -> Result<Self> {
-        let (normalize, device) = (Normalize::new(spec)?, device.clone());
-        Ok(Self { size: spec.input.size, normalize, device, dtype: spec.precision.dtype() })
+        Ok(Self::of(spec.input.size, Normalize::new(spec)?, device, spec.precision.dtype()))
+    }
+
+    /// Of this size, for a network that computes in this type.
+    pub fn of(size: usize, normalize: Normalize, device: &Device, dtype: DType) -> Self {
+        Self { size, normalize, device: device.clone(), dtype, levels: OnceLock::new() }
     }
 
     /// Images of a split; `there` are all of them on the device, where they lie there.
@@ -130,9 +136,19 @@ impl Images {
 
     /// Of 8-bit images on the device.
     fn normalized(&self, queue: &Queue, images: &Tensor, samples: Range<usize>) -> Result<Tensor> {
-        let (levels, channels) = (self.normalize.levels(queue)?, self.normalize.channels);
-        let seen = channels.see(queue, queue.view(images)?, samples, levels.view(), self.size, self.dtype)?;
+        let (levels, channels) = (self.levels(queue)?, self.normalize.channels);
+        let seen = channels.see(queue, queue.view(images)?, samples, queue.view(&levels)?, self.size, self.dtype)?;
         Ok(seen.into_tensor())
+    }
+
+    fn levels(&self, queue: &Queue) -> Result<Tensor> {
+        match self.levels.get() {
+            Some(levels) => Ok(levels.clone()),
+            None => {
+                let levels = self.normalize.levels(queue)?.into_tensor();
+                Ok(self.levels.get_or_init(|| levels).clone())
+            }
+        }
     }
 
     /// Normalized images as the network takes them: `(count, size, size, channels)`.

@@ -40,7 +40,7 @@ fn split() -> Split {
 
 fn images(device: &Device, dtype: DType, channels: Channels) -> Images {
     let normalize = Normalize { channels, mean: [0.5, 0.4, 0.3], std: [0.25, 0.3, 0.2] };
-    Images { size: SIZE, normalize, device: device.clone(), dtype }
+    Images::of(SIZE, normalize, device, dtype)
 }
 
 fn evaluate(split: &Split, device: &Device, dtype: DType, there: Option<&Tensor>) -> Evaluation {

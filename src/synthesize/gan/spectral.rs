@@ -3,7 +3,7 @@
 use crate::{
     error::Result,
     tensor::{
-        Builder, DType, Init, Pass, Tensor, Weight,
+        Builder, DType, Device, Init, Pass, Tensor, Weight,
         gpu::{Array, Factor, Grid, Product, Queue, View, args},
         ops::{Given, Gradient, Known, Op, apply1},
     },
@@ -131,7 +131,8 @@ impl Op<1> for Spectral {
     fn cpu_gradients(&self, Known { inputs: [weight], dy, .. }: Known<Given, 1>) -> Candle<[Gradient<Vec<f32>>; 1]> {
         let (sigma, left, right) = (number(&self.sigma)?, self.left.to_vec1::<f32>()?, self.right.to_vec1::<f32>()?);
         let (weight, dy) = (weight.values, dy.values);
-        let slope = weight.iter().zip(dy).fold(0.0, |sum, (weight, dy)| sum - dy * weight / (sigma * sigma));
+        let slopes: Vec<f32> = weight.iter().zip(dy).map(|(weight, dy)| -(dy * weight / (sigma * sigma))).collect();
+        let slope: f32 = Tensor::from_vec(slopes, weight.len(), &Device::Cpu)?.sum_all()?.to_scalar()?;
         let inner: Vec<f32> = right.iter().map(|right| slope * right).collect();
         let row = |(left, dy): (&f32, &[f32])| -> Vec<f32> {
             dy.iter().zip(&inner).map(|(dy, inner)| dy / sigma + left * inner).collect()

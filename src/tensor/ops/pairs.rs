@@ -5,7 +5,7 @@ use crate::{
     error::{Error, Result},
     tensor::gpu::{Array, Grid, Queue, View, args},
 };
-use candle_core::{Result as Candle, Shape, Tensor};
+use candle_core::{Device, Result as Candle, Shape, Tensor};
 
 /// `(N, A)` and `(N, B)` side by side: `(N, A + B)`.
 pub fn join(a: &Tensor, b: &Tensor) -> Result<Tensor> {
@@ -89,9 +89,8 @@ impl Op<2> for Dot {
 
     fn cpu(&self, [a, b]: [Given; 2]) -> Candle<(Vec<f32>, Shape)> {
         let (rows, width) = a.shape.dims2()?;
-        let of = |row: usize| a.values[row * width..][..width].iter().zip(&b.values[row * width..][..width]);
-        let sum = |row: usize| of(row).fold(0.0, |sum, (a, b)| sum + a * b);
-        Ok(((0..rows).map(sum).collect(), rows.into()))
+        let products: Vec<f32> = a.values.iter().zip(b.values).map(|(a, b)| a * b).collect();
+        Ok((Tensor::from_vec(products, (rows, width), &Device::Cpu)?.sum(1)?.to_vec1()?, rows.into()))
     }
 
     fn cpu_gradients(&self, known: Known<Given, 2>) -> Candle<[Gradient<Vec<f32>>; 2]> {
