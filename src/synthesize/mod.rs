@@ -23,7 +23,7 @@ use std::{
 };
 
 /// Enters the names of the files: raise it when the same parameters make other images.
-const VERSION: u32 = 2;
+const VERSION: u32 = 3;
 
 /// Takes one made image of any size and its class.
 pub type Sink<'a> = dyn FnMut(Image, u32) -> Result<()> + 'a;

@@ -1,16 +1,13 @@
 //! The product of two matrices.
 
-use super::{
-    matrix::{Matrix, MatrixMut, product},
-    op::{Given, Gradient, Known, Op, apply2},
-};
+use super::op::{Given, Gradient, Known, Op, apply2};
 use crate::{
     error::{Error, Result},
     tensor::gpu::{Array, Factor, Product, Queue, View},
 };
-use candle_core::{Result as Candle, Shape, Tensor};
+use candle_core::{Device, Result as Candle, Shape, Tensor};
 
-/// `a b`: `a (N, K)` and `b (K, M)` of one type to `(N, M)`. For small ones: on the CPU one thread computes it.
+/// `a b`: `a (N, K)` and `b (K, M)` of one type to `(N, M)`.
 pub fn matmul(a: &Tensor, b: &Tensor) -> Result<Tensor> {
     match (a.dims2()?, b.dims2()?) {
         ((_, inner), (rows, _)) if inner == rows && a.dtype() == b.dtype() => Ok(apply2(Matmul, [a, b])?),
@@ -26,10 +23,12 @@ fn sizes(a: &Shape, b: &Shape) -> Candle<[usize; 3]> {
     Ok([rows, columns, inner])
 }
 
-fn on_cpu([rows, columns]: [usize; 2], a: &Matrix, b: &Matrix) -> Vec<f32> {
-    let mut y = vec![0.0; rows * columns];
-    product(MatrixMut::rows(&mut y, rows, columns, columns), a, b, false);
-    y
+fn tensor(given: Given) -> Candle<Tensor> {
+    Tensor::from_slice(given.values, given.shape, &Device::Cpu)
+}
+
+fn values(y: Tensor) -> Candle<Vec<f32>> {
+    y.flatten_all()?.to_vec1()
 }
 
 impl Op<2> for Matmul {
@@ -38,19 +37,16 @@ impl Op<2> for Matmul {
     }
 
     fn cpu(&self, [a, b]: [Given; 2]) -> Candle<(Vec<f32>, Shape)> {
-        let [rows, columns, inner] = sizes(a.shape, b.shape)?;
-        let y = on_cpu([rows, columns], &Matrix::packed(a.values, rows), &Matrix::packed(b.values, inner));
-        Ok((y, (rows, columns).into()))
+        let [rows, columns, _] = sizes(a.shape, b.shape)?;
+        Ok((values(tensor(a)?.matmul(&tensor(b)?)?)?, (rows, columns).into()))
     }
 
     fn cpu_gradients(&self, known: Known<Given, 2>) -> Candle<[Gradient<Vec<f32>>; 2]> {
         let Known { inputs: [a, b], dy, needs, .. } = known;
-        let [rows, columns, inner] = sizes(a.shape, b.shape)?;
-        let dy = Matrix::packed(dy.values, rows);
-        let (left, right) = (Matrix::packed(a.values, rows).transposed(), Matrix::packed(b.values, inner).transposed());
+        let dy = tensor(dy)?;
         Ok([
-            needs[0].then(|| on_cpu([rows, inner], &dy, &right)).into(),
-            needs[1].then(|| on_cpu([inner, columns], &left, &dy)).into(),
+            Gradient::needed(needs[0], || values(dy.matmul(&tensor(b)?.t()?)?))?,
+            Gradient::needed(needs[1], || values(tensor(a)?.t()?.matmul(&dy)?))?,
         ])
     }
 
