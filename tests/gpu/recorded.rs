@@ -45,7 +45,7 @@ fn resnet18() {
     // From the third whole batch on; the smaller ones are never recorded.
     assert_eq!(replays, [0, 0, 0, 1, 1, 0, 1, 1, 0]);
     let (eager, replayed) = (asked[0], asked.iter().find(|asked| asked.replays == 1).unwrap());
-    assert!(eager.works > 300, "{eager:?}");
+    assert!(eager.works > 250, "{eager:?}");
     let last = asked.iter().rfind(|asked| asked.replays == 1).unwrap();
     assert!(last.works < 12 && last.uploads < 8, "{last:?}, the first one {replayed:?}");
 }
