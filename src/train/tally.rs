@@ -4,7 +4,7 @@
 use super::{batches::Batch, progress::Progress};
 use crate::{
     error::{Cause, Error, Result},
-    tensor::{DType, Tensor},
+    tensor::{Tensor, ops::hits},
 };
 
 /// What has been counted and not been read yet.
@@ -40,7 +40,7 @@ impl Tally {
             step: progress.step + 1,
             epoch: progress.epoch + 1,
             loss: loss.detach(),
-            hits: batch.classes.as_ref().map(|classes| hits(logits, classes)).transpose()?,
+            hits: batch.classes.as_ref().map(|_| hits(logits, &batch.targets)).transpose()?,
             samples: logits.dim(0)?,
             weight,
         });
@@ -75,13 +75,6 @@ impl Part {
         let why = format!("the loss became {loss}; try a smaller learning rate, warmup or clip_grad_norm");
         Error::new(Cause::NonFinite, format!("step {} (epoch {}): {why}", self.step, self.epoch))
     }
-}
-
-/// How many logits are largest at their class.
-fn hits(logits: &Tensor, classes: &[u32]) -> Result<Tensor> {
-    let chosen = logits.detach().argmax(1)?;
-    let right = chosen.eq(&Tensor::new(classes, logits.device())?)?;
-    Ok(right.to_dtype(DType::F32)?.sum_all()?)
 }
 
 /// Scalars of one device, in one read.

@@ -44,3 +44,22 @@ fn losses_are_exact_whatever_the_logits_are() {
         }
     });
 }
+
+#[test]
+fn right_answers_are_counted() {
+    for (rows, classes) in [(1, 1), (5, 2), (300, 7), (40, 1000)] {
+        let targets = probabilities(rows, classes);
+        let logits = Tensor::from_iter((0..rows * classes).map(|i| (i * 53 % 11) as f32), &Device::Cpu).unwrap();
+        let logits = logits.reshape((rows, classes)).unwrap();
+        let count = |device: &Device, dtype| {
+            let [logits, targets] = [&logits, &targets].map(|tensor| tensor.to_device(device).unwrap());
+            ops::hits(&logits.to_dtype(dtype).unwrap(), &targets).unwrap().to_scalar::<f32>().unwrap()
+        };
+        let [ours, theirs] = [&logits, &targets].map(|tensor| tensor.argmax(1).unwrap().to_vec1::<u32>().unwrap());
+        let expected = ours.iter().zip(&theirs).filter(|(ours, theirs)| ours == theirs).count() as f32;
+        assert_eq!(count(&Device::Cpu, DType::F32), expected);
+        for dtype in [DType::F32, DType::BF16] {
+            assert_eq!(on_gpu(|device| count(device, dtype)), expected, "{rows} of {classes} in {dtype:?}");
+        }
+    }
+}

@@ -17,8 +17,8 @@ Needs torch, torchvision and timm. The parts, each of which --parts can name alo
 Every figure is printed as soon as it is there, and appended to --log as a line of JSON; a part that fails does not end
 the others. --quick takes less than 25 minutes, or --minutes: what is slow comes last and is cut off there, and the table at
 the end says what was not measured. Where a machine is lent for minutes at a time, name --parts, --backbones and --batches
-call by call: each call's table speaks for everything in --log. `--device cpu` tries the script itself without a GPU, on
-tiny sizes.
+call by call: each call's table speaks for everything in --log. `--tiny` tries the script itself, on the CPU or, with
+tests/gpu/software/run.sh in front, on a device in software; PyTorch is on the CPU then, and the figures mean nothing.
 """
 import argparse, collections, json, pathlib, sqlite3, statistics, subprocess, sys, tempfile, time, traceback
 
@@ -38,7 +38,8 @@ def main():
     parser.add_argument("--batches", help="those of steps and compiled [default: 40, and without --quick 256]")
     parser.add_argument("--quick", action="store_true", help=f"at most {QUICK_MINUTES} minutes in all")
     parser.add_argument("--minutes", type=float, help="at most so many minutes in all")
-    parser.add_argument("--device", default="cuda:0", help="cpu tries the script on tiny sizes")
+    parser.add_argument("--device", default="cuda:0")
+    parser.add_argument("--tiny", action="store_true", help="tries the script itself, on tiny sizes")
     parser.add_argument("--log", default="measure.jsonl", help="where figures go as well")
     parser.add_argument("--torch", nargs="+", help=argparse.SUPPRESS)
     args = parser.parse_args()
@@ -61,7 +62,7 @@ class Measures:
     def __init__(self, args):
         self.args, self.began = args, time.monotonic()
         self.gpu = args.device != "cpu"
-        self.tiny = not self.gpu
+        self.tiny = args.tiny or not self.gpu
         self.size = 64 if self.tiny else 256
         self.backbones = args.backbones.split(",")
         usual = "4" if self.tiny else "40" if args.quick else "40,256"
@@ -123,7 +124,7 @@ class Measures:
                                "--device", self.args.device, "--precision", self.precision, *steps, "--json", *more])
 
     def torch(self, *words):
-        return [sys.executable, __file__, "--device", self.args.device, "--torch", *words]
+        return [sys.executable, __file__, "--device", "cpu" if self.tiny else self.args.device, "--torch", *words]
 
     def sweep(self, file, out, device=None):
         """A sweep's seconds and what it said."""

@@ -5,6 +5,7 @@
 #include <dlfcn.h>
 
 #include <algorithm>
+#include <cstdlib>
 #include <cstring>
 #include <map>
 #include <regex>
@@ -31,6 +32,7 @@ struct Kernel {
     std::function<void(const unsigned *blocks, const unsigned *threads, unsigned shared, void **arguments)> carry_out;
     // Which parameters are addresses.
     unsigned long long pointers = 0;
+    bool candles = false, launched = false;
 };
 
 struct Module {
@@ -70,6 +72,7 @@ bool find_source(Kernel &kernel) {
 void find_in_candle(Kernel &kernel) {
     CandleKernel found = candle_kernel(kernel.name);
     kernel.pointers = 0;
+    kernel.candles = true;
     kernel.carry_out = nullptr;
     if (found) kernel.carry_out = [found](auto, auto, auto, auto arguments) { found(arguments); };
 }
@@ -173,7 +176,10 @@ CUresult cuLaunchKernel(CUfunction function, unsigned x, unsigned y, unsigned z,
                         unsigned depth, unsigned shared, CUstream stream, void **arguments, void **) {
     LOCKED;
     if (!bound()) return CUDA_ERROR_INVALID_CONTEXT;
-    const Kernel *kernel = reinterpret_cast<Kernel *>(function);
+    Kernel *kernel = reinterpret_cast<Kernel *>(function);
+    if (kernel->candles && !kernel->launched && std::getenv("SOFTWARE_REPORT"))
+        fprintf(stderr, "software device: Candle's kernel %s\n", kernel->name.c_str());
+    kernel->launched = true;
     unsigned blocks[] = {x, y, z}, threads[] = {width, height, depth};
     CUresult checked = check(*kernel, blocks, threads, shared, arguments);
     if (checked != CUDA_SUCCESS) return checked;

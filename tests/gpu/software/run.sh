@@ -7,8 +7,8 @@
 # cuDNN and cuBLAS are those of this folder. They are slow and check what they are asked: places outside arrays, memory that is
 # read before it is written or after it has been given back, copies that are not waited for, what a captured stream does not
 # bear, limits of launches. Needs the toolkit that it was built with, in CUDA_PATH, and a C++ compiler.
-# SOFTWARE_MEMORY is the device's memory in bytes [default: 4 GiB], SOFTWARE_DEVICES how many there are; with SOFTWARE_REPORT=1 each
-# process says at its end what it has asked for.
+# SOFTWARE_MEMORY is the device's memory in bytes [default: 4 GiB], SOFTWARE_DEVICES how many there are; with SOFTWARE_REPORT=1
+# each process says which kernels of Candle it uses, and at its end how much it has asked for.
 set -euo pipefail
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 kernels=$here/../../../src/tensor/gpu/kernels

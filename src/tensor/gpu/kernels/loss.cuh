@@ -52,3 +52,22 @@ KERNEL(bce_with_logits, const T *x, const float *targets, float *losses, Count c
 KERNEL(bce_with_logits_gradient, const T *x, const float *targets, const float *dlosses, T *dx, Count count) {
     FOR_EACH(i, count) dx[i] = to<T>(dlosses[i] * (sigmoid(to_float(x[i])) - targets[i]));
 }
+
+#ifdef TYPE_f32
+DEVICE Count first_largest(const float *row, Count classes) {
+    Count best = 0;
+    for (Count c = 1; c < classes; ++c)
+        if (row[c] > row[best]) best = c;
+    return best;
+}
+
+// One block.
+KERNEL(hits, const float *logits, const float *targets, float *count, Count rows, Count classes) {
+    SHARED float slots[WARP];
+    float right = 0;
+    for (Count row = threadIdx.x; row < rows; row += blockDim.x)
+        right += first_largest(logits + row * classes, classes) == first_largest(targets + row * classes, classes);
+    right = block_sum(right, slots);
+    if (threadIdx.x == 0) *count = right;
+}
+#endif
