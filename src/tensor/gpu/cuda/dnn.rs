@@ -134,9 +134,11 @@ impl Dnn {
         pass: ConvolutionPass,
         places: Places,
     ) -> Result<(Vec<Found>, usize)> {
+        let wanted = descriptors.ranked(self.handle, pass)?.into_iter().map(|found| found.bytes);
+        let most = wanted.filter(|&bytes| bytes <= MOST_WORKSPACE).max().unwrap_or(0);
         // SAFETY: cuDNN measures within the workspace it is given; it grows no plan's need beyond that.
-        let mut scratch = unsafe { self.stream.alloc::<u8>(MOST_WORKSPACE) }.ok();
-        let room = scratch.as_ref().map_or(0, |_| MOST_WORKSPACE);
+        let mut scratch = unsafe { self.stream.alloc::<u8>(most.max(1)) }.ok();
+        let room = scratch.as_ref().map_or(0, |_| most);
         let address = scratch.as_mut().map_or(0, |scratch| scratch.device_ptr_mut(&self.stream).0) as *mut c_void;
         // SAFETY: the places are arrays of the sizes described, and the scratch memory has that room.
         let found = unsafe { descriptors.measure(self.handle, pass, places, (address, room)) }?;
