@@ -50,15 +50,17 @@ fn metric_names(study: &Study) -> Vec<&str> {
 }
 
 /// More rows than this are no longer read.
-const MOST_CLASSES: usize = 40;
+const MOST_ROWS: usize = 40;
 
-/// Precision, recall, F1 and AUC of each class, of the first experiment and the best; `None` without predictions.
+/// Precision, recall, F1 and AUC of each class and experiment, where that are many rows of the first experiment and the best;
+/// `None` without predictions.
 pub fn classes(study: &Study) -> Option<Section> {
     let mut table = Table::new(&["experiment", "class", "images#", "precision#", "recall#", "F1#", "AUC#"]);
+    let rows: usize = study.arms.iter().filter_map(|arm| arm.shown.as_ref()).map(|shown| shown.classes.len()).sum();
     let best = study.best().map(|best| best.name.as_str());
-    let told = study.arms.iter().enumerate().filter(|(index, arm)| *index == 0 || Some(arm.name.as_str()) == best);
-    for (_, arm) in told {
-        let Some(shown) = arm.shown.as_ref().filter(|shown| shown.classes.len() <= MOST_CLASSES) else { continue };
+    let told = |(index, arm): &(usize, &Arm)| rows <= MOST_ROWS || *index == 0 || Some(arm.name.as_str()) == best;
+    for (_, arm) in study.arms.iter().enumerate().filter(told) {
+        let Some(shown) = arm.shown.as_ref().filter(|shown| shown.classes.len() <= MOST_ROWS) else { continue };
         for (name, of) in shown.classes.iter().zip(images::by_class(&shown.predictions)) {
             let mut cells = vec![arm.name.clone(), name.clone(), of.samples.to_string()];
             let numbers = [of.precision, of.recall, of.f1, of.auc];
