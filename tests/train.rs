@@ -84,6 +84,20 @@ fn finished(spec: &RunSpec, threads: usize) -> Vec<Event> {
     events
 }
 
+/// A whole run on other images than the usual ones.
+fn finished_on(data: &Dataset, spec: &RunSpec) -> Vec<Event> {
+    let dir = tempfile::tempdir().unwrap();
+    let (device, dir) = (Device::Cpu, dir.path());
+    let job = Job { spec, seed: 3, data, device, dir, until: None, threads: 1, attempt: 1, micro_batch: None };
+    let mut events = Vec::new();
+    let mut emit = |event| {
+        events.push(event);
+        Ok(())
+    };
+    train::run(&job, &mut emit, &AtomicBool::new(false)).unwrap();
+    events
+}
+
 /// Everything that must not depend on time: all values and predictions.
 fn numbers(events: &[Event]) -> Vec<String> {
     let keep = |event: &&Event| matches!(event, Event::Step { .. } | Event::Epoch { .. } | Event::Predictions { .. });
@@ -234,25 +248,7 @@ fn a_sampled_and_growing_run_resumes_to_the_same_bits() {
 #[test]
 fn small_images_are_the_resized_ones() {
     let losses = |change: Value, data: &Dataset| {
-        let dir = tempfile::tempdir().unwrap();
-        let spec = spec(change);
-        let job = Job {
-            spec: &spec,
-            seed: 3,
-            data,
-            device: Device::Cpu,
-            dir: dir.path(),
-            until: None,
-            threads: 1,
-            attempt: 1,
-            micro_batch: None,
-        };
-        let mut events = Vec::new();
-        let mut emit = |event| {
-            events.push(event);
-            Ok(())
-        };
-        train::run(&job, &mut emit, &AtomicBool::new(false)).unwrap();
+        let events = finished_on(data, &spec(change));
         epochs(&events, Split::Train).iter().map(|values| values["loss"]).collect::<Vec<_>>()
     };
     let resized = |split: &data::Split| {
@@ -369,27 +365,7 @@ fn balanced_weights_follow_from_the_training_images() {
     let fakes = data.train.items.iter().filter(|item| item.target == 1).count();
     let numbers_with = |weights: Value| {
         let loss = json!({ "cross_entropy": { "class_weights": weights } });
-        let spec = spec(json!({ "epochs": 1, "loss": loss }));
-        let dir = tempfile::tempdir().unwrap();
-        let (device, dir) = (Device::Cpu, dir.path());
-        let job = Job {
-            spec: &spec,
-            seed: 3,
-            data: &data,
-            device,
-            dir,
-            until: None,
-            threads: 1,
-            attempt: 1,
-            micro_batch: None,
-        };
-        let mut events = Vec::new();
-        let mut emit = |event| {
-            events.push(event);
-            Ok(())
-        };
-        train::run(&job, &mut emit, &AtomicBool::new(false)).unwrap();
-        numbers(&events)
+        numbers(&finished_on(&data, &spec(json!({ "epochs": 1, "loss": loss }))))
     };
     let [real, fake] = [32 - fakes, fakes].map(|count| 32.0 / (2 * count) as f64);
     assert_ne!(real, fake);
