@@ -123,3 +123,12 @@ crate::components! {
         synthetic::Synthetic,
     }
 }
+
+/// `(N, classes)` with a one at each sample's class.
+pub fn one_hot(targets: &[u32], classes: usize) -> Vec<f32> {
+    let mut rows = vec![0.0; targets.len() * classes];
+    for (row, &class) in rows.chunks_exact_mut(classes).zip(targets) {
+        row[class as usize] = 1.0;
+    }
+    rows
+}

@@ -7,7 +7,7 @@ use super::{
 };
 use crate::{
     augment::{self, AugmentSpec, Context, Scope},
-    data::{Split, resize::resize, sampler},
+    data::{Split, one_hot, resize::resize, sampler},
     error::{Error, Result},
     spec::RunSpec,
     tensor::{
@@ -298,13 +298,4 @@ fn on_device(job: &Job) -> Result<[Option<Tensor>; 2]> {
     let train = job.data.train.on_device(&job.device, most)?;
     let taken = train.as_ref().map_or(0, Tensor::elem_count);
     Ok([train, job.data.val.on_device(&job.device, most.saturating_sub(taken))?])
-}
-
-/// `(N, classes)` with a one at each sample's class.
-pub fn one_hot(targets: &[u32], classes: usize) -> Vec<f32> {
-    let mut rows = vec![0.0; targets.len() * classes];
-    for (row, &class) in rows.chunks_exact_mut(classes).zip(targets) {
-        row[class as usize] = 1.0;
-    }
-    rows
 }

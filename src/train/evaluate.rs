@@ -1,9 +1,9 @@
 //! Scores of a model on a split.
 
-use super::{ahead::ahead, batches::one_hot, images::Images, tally::read};
+use super::{ahead::ahead, images::Images, tally::read};
 use crate::{
     backbone::Model,
-    data::Split,
+    data::{Split, one_hot},
     error::Result,
     event::{Prediction, Values},
     loss::{Loss, Targets},

@@ -8,7 +8,7 @@ use super::{
     generator::Generator,
 };
 use crate::{
-    data::{Interpolation, Progress, Split, resize::resize},
+    data::{Interpolation, Progress, Split, one_hot, resize::resize},
     error::{Cause, Error, Result},
     optim::adam::Adam,
     synthesize::{Sink, Training},
@@ -86,15 +86,14 @@ impl Real {
             indices.iter().flat_map(|index| &self.pixels[index * bytes..][..bytes]).copied().collect();
         let images = gpu::upload(&pixels, (indices.len(), self.size, self.size, 3), device)?;
         let targets = indices.iter().map(|&index| self.targets[index]);
-        Ok((images, one_hot(targets, self.classes, device)?))
+        Ok((images, classes_of(targets, self.classes, device)?))
     }
 }
 
 /// `(N, classes)` with a one at each target.
-fn one_hot(targets: impl Iterator<Item = u32>, classes: usize, device: &Device) -> Result<Tensor> {
-    let row = |target: u32| (0..classes as u32).map(move |class| if class == target { 1.0 } else { 0.0 });
-    let rows: Vec<f32> = targets.flat_map(row).collect();
-    Ok(gpu::upload(&rows, (rows.len() / classes.max(1), classes), device)?)
+fn classes_of(targets: impl Iterator<Item = u32>, classes: usize, device: &Device) -> Result<Tensor> {
+    let targets: Vec<u32> = targets.collect();
+    Ok(gpu::upload(&one_hot(&targets, classes), (targets.len(), classes), device)?)
 }
 
 /// Standard normal `(count, length)`.
@@ -176,7 +175,7 @@ impl<'a> Trainer<'a> {
         let (real, real_classes) = self.real.batch(&draw("real"), device)?;
         // Made images are of the classes of the training images, as often.
         let made_classes = draw("made").into_iter().map(|index| self.real.targets[index]);
-        let made_classes = one_hot(made_classes, classes, device)?;
+        let made_classes = classes_of(made_classes, classes, device)?;
         let noise = noise(count, self.gan.noise, key.named("noise"), device)?;
         let mut draws = key.named("augment").rng();
         let mut changes = || (0..count).map(|_| self.gan.diff_augment.draw(self.gan.size, &mut draws)).collect();
@@ -267,7 +266,7 @@ impl<'a> Trainer<'a> {
             let count = PAINTED.min(self.gan.images - start);
             let targets = || (start..start + count).map(|index| index % classes);
             let noise = noise(count, self.gan.noise, key.with(start as u64), &self.device)?;
-            let of = one_hot(targets().map(|target| target as u32), classes, &self.device)?;
+            let of = classes_of(targets().map(|target| target as u32), classes, &self.device)?;
             let images = self.generator.forward(&noise, &of, &Pass::eval())?;
             let values: Vec<f32> = images.flatten_all()?.to_vec1()?;
             for (image, target) in values.chunks_exact(size * size * 3).zip(targets()) {
@@ -285,7 +284,7 @@ impl<'a> Trainer<'a> {
         for seen in 1..=STATISTICS_BATCHES {
             let noise = noise(PAINTED, self.gan.noise, key.with(seen), &self.device)?;
             let classes = (0..PAINTED).map(|index| (index % self.real.classes) as u32);
-            let classes = one_hot(classes, self.real.classes, &self.device)?;
+            let classes = classes_of(classes, self.real.classes, &self.device)?;
             let pass = Pass { momentum: Some(1.0 / seen as f64), ..Pass::train(key) };
             untracked(|| self.generator.forward(&noise, &classes, &pass))?;
         }
